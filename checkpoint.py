@@ -1,0 +1,156 @@
+"""Checkpoints: one file that is enough to predict with on another machine, and the state that a run resumes from."""
+
+import dataclasses
+import pickle
+import platform
+import time
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from console import UserError, replacing, say
+from models import NETWORKS, model_module
+from vocabulary import Vocabulary
+
+FORMAT = 1
+LARGE = 5_000_000  # numbers of a tensor from which it is stored in half precision (FastText's tables)
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds, with the model built."""
+
+    name: str
+    config: object
+    classes: list
+    vocabulary: Vocabulary
+    model: torch.nn.Module
+    metrics: dict
+
+
+def save(path, name, config, classes, vocabulary, model, metrics):
+    """Writes a checkpoint; a crash leaves the old one or the new one."""
+    weights = {
+        key: tensor.half() if tensor.numel() >= LARGE else tensor.cpu() for key, tensor in model.state_dict().items()
+    }
+    content = {
+        "format": FORMAT,
+        "model": name,
+        "config": dataclasses.asdict(config),
+        "classes": list(classes),
+        "vocabulary": {"segmenter": vocabulary.segmenter, "tokens": vocabulary.tokens[: vocabulary.unk]},
+        "weights": weights,
+        "metrics": metrics,
+        "versions": versions(),
+    }
+    with replacing(path) as file:
+        torch.save(content, file)
+
+
+def load(path, device="cpu"):
+    """Reads a checkpoint and builds its model, in evaluation mode. Raises UserError for any other file."""
+    content = read(path, device)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        what = (
+            "weights alone, as the earlier toolkit saved them" if _is_bare(content) else "no checkpoint of this toolkit"
+        )
+        raise UserError(
+            f"{path} holds {what}: classes and vocabulary are missing; train again: python run.py --model M"
+        )
+    if content["model"] not in NETWORKS:
+        raise UserError(f"{path} is a checkpoint of {content['model']}; expected one of {', '.join(NETWORKS)}")
+    module = model_module(content["model"])
+    vocabulary = Vocabulary(**content["vocabulary"])
+    config = module.Config(**content["config"]).fit(len(content["classes"]), len(vocabulary))
+    with torch.device("meta"):  # no time for weights that are replaced at once
+        model = module.Model(config)
+    model.to_empty(device=device).load_state_dict(content["weights"])
+    return Checkpoint(content["model"], config, content["classes"], vocabulary, model.eval(), content["metrics"])
+
+
+def _is_bare(content):
+    return isinstance(content, dict) and content and all(isinstance(v, torch.Tensor) for v in content.values())
+
+
+def read(path, device="cpu"):
+    """The plain data in a file that torch saved; whatever would run code is refused."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged or no checkpoint ({str(error).splitlines()[0]})") from error
+
+
+def newest(directory):
+    """The network's checkpoint that was written last in a `saved_dict`, or None."""
+    files = [Path(directory) / f"{name}.ckpt" for name in NETWORKS]
+    return max((file for file in files if file.exists()), key=lambda file: file.stat().st_mtime, default=None)
+
+
+def versions():
+    """The versions that a result depends on."""
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+
+
+class State:
+    """What a run resumes from, in a file: settings, progress, weights, optimizers, random numbers.
+
+    settings: all that decides the weights; a file of other settings is refused. model: None for a run that is over.
+    """
+
+    def __init__(self, path, settings, model=None, optimizers=()):
+        self.path, self.settings, self.model, self.optimizers = Path(path), settings, model, optimizers
+        self.saved_at = self.cost = 0.0
+
+    def clear(self):
+        self.path.unlink(missing_ok=True)
+
+    def save(self, progress, now=True):
+        """Writes the file; with `now` false only where that keeps all writing to a tenth of the time at the most."""
+        start = time.monotonic()
+        if not now and start - self.saved_at < 10 * self.cost:
+            return
+        content = {"format": FORMAT, "settings": self.settings, "progress": progress}
+        if self.model:
+            content["weights"] = self.model.state_dict()
+            content["optimizers"] = [optimizer.state_dict() for optimizer in self.optimizers]
+            content["random"] = torch.get_rng_state()
+            content["cuda_random"] = torch.cuda.get_rng_state_all()
+        with replacing(self.path) as file:
+            torch.save(content, file)
+        self.saved_at = time.monotonic()
+        self.cost = self.saved_at - start
+
+    def restore(self):
+        """Sets model, optimizers and random numbers to the saved ones; returns the progress, None where none is saved.
+
+        Raises UserError where the file is of other settings or other data, naming what differs.
+        """
+        if not self.path.exists():
+            say(f"Nothing to resume at {self.path}: training starts anew")
+            return None
+        content = read(self.path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT or "progress" not in content:
+            raise UserError(f"{self.path} is no state of this toolkit's; start anew without --resume")
+        there = content["settings"]
+        differences = [
+            f"{name} {there.get(name)!r} there, {self.settings.get(name)!r} here"
+            for name in there | self.settings
+            if there.get(name) != self.settings.get(name)
+        ]
+        if differences:
+            raise UserError(
+                f"{self.path} is of a run with other settings or data: {'; '.join(differences)}. "
+                "Use those, or start anew without --resume"
+            )
+        if "weights" in content:
+            self.model.load_state_dict(content["weights"])
+            for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            torch.set_rng_state(content["random"])
+            if len(content["cuda_random"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(content["cuda_random"])
+        return content["progress"]

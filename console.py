@@ -1,0 +1,140 @@
+"""What every script shares with its surroundings: flags, messages, bars, errors of one line, files that are whole."""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. Scripts print its text, without a traceback, and exit with status 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that takes no abbreviations and tells an error in one line."""
+
+    def __init__(self, description=None, **kwargs):
+        super().__init__(description=description, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def boolean(text):
+    """`--flag False` is false (argparse's own `type=bool` takes every non-empty text for true)."""
+    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return values[text.lower()]
+
+
+def number(kind, low=None, high=None, open_low=False, open_high=False):
+    """An argparse type: an int or float within bounds; an open bound is itself outside."""
+
+    def parse(text):
+        value = kind(text)
+        if not in_range(value, low, high, open_low, open_high):
+            raise argparse.ArgumentTypeError(f"{text} is out of range, {range_text(low, high, open_low, open_high)}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names the type in its message
+    return parse
+
+
+def in_range(value, low=None, high=None, open_low=False, open_high=False):
+    above = low is None or value > low or (value == low and not open_low)
+    below = high is None or value < high or (value == high and not open_high)
+    return above and below
+
+
+def range_text(low=None, high=None, open_low=False, open_high=False):
+    parts = [f"{'above' if open_low else 'at least'} {low}"] if low is not None else []
+    parts += [f"{'below' if open_high else 'at most'} {high}"] if high is not None else []
+    return "expected " + " and ".join(parts)
+
+
+def echo(line):
+    """Prints a line of the result to standard output, at once; a bar that is shown steps aside."""
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def say(message):
+    """Prints a message to standard error; a bar that is shown there steps aside."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def bar(iterable=None, **options):
+    """A tqdm bar on standard error where a person watches, nothing in a pipe."""
+    return tqdm(iterable, disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True, **options)
+
+
+@contextlib.contextmanager
+def replacing(path, mode="wb", **kwargs):
+    """Opens a file beside `path` and moves it into place at the end: a crash leaves the old file or the new one.
+
+    Raises UserError where the file cannot be written.
+    """
+    path, temporary = Path(path), None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+        with open(handle, mode, **kwargs) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # a power cut after the move must not leave an empty file
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
+        _move(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _move(source, target, patience=5.0):
+    """Windows refuses to replace a file that another process reads; it mostly lets go in a moment."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def run_script(main):
+    """Calls a script's `main` and turns what may end it into an exit status and, at the most, a few lines."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if not stream.isatty():
+            stream.reconfigure(encoding="utf-8")  # files and pipes are UTF-8 whatever the console's code page
+        elif stream is not sys.stdin:
+            stream.reconfigure(errors="replace")
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        say(f"{Path(sys.argv[0]).name}: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

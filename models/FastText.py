@@ -1,0 +1,55 @@
+"""FastText: Bag of Tricks for Efficient Text Classification, Joulin et al. 2017, https://arxiv.org/abs/1607.01759
+
+Departures: characters, bigrams and trigrams have a table each and are averaged apart; a hidden layer with ReLU and
+dropout precedes the classifier; Adam. The tables' gradients are sparse: a step touches the rows of its batch alone.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from models import base
+
+
+@dataclass
+class Config(base.Config):
+    embed: int = 100
+    n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and as many for trigrams", low=1)
+    hidden_size: int = base.flag(256, "units of the hidden layer", low=1)
+
+    takes_vectors: ClassVar[bool] = False
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.buckets = config.n_gram_vocab
+        sizes = (config.num_tokens - 1, self.buckets, self.buckets)
+        self.bags = nn.ModuleList(
+            nn.EmbeddingBag(size + 1, config.embed, mode="mean", sparse=True, padding_idx=size) for size in sizes
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.hidden = nn.Linear(3 * config.embed, config.hidden_size)
+        self.classifier = nn.Linear(config.hidden_size, config.num_classes)
+        base.init_weights(self)
+        for bag in self.bags[1:]:
+            nn.init.zeros_(bag.weight)  # an n-gram that training has not seen says nothing, instead of something random
+
+    def forward(self, batch):
+        grams = n_grams(batch.tokens, self.buckets)
+        means = [bag(ids.masked_fill(~batch.mask, bag.padding_idx)) for bag, ids in zip(self.bags, grams, strict=True)]
+        return self.classifier(torch.relu(self.hidden(self.dropout(torch.cat(means, dim=1)))))
+
+
+def n_grams(tokens, buckets):
+    """Each token, and the buckets of the bigram and of the trigram that end with it, (B, T) each.
+
+    Before a row's first token stands -1, so that what begins a row is an n-gram of its own.
+    """
+    padded = nn.functional.pad(tokens, (2, 0), value=-1)
+    first, second = padded[:, :-2], padded[:, 1:-1]
+    bigrams = (second * 14918087 + tokens) % buckets
+    trigrams = (first * 18408749 + second * 14918087 + tokens) % buckets
+    return tokens, bigrams, trigrams

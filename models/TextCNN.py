@@ -1,0 +1,36 @@
+"""TextCNN: Convolutional Neural Networks for Sentence Classification, Kim 2014, https://arxiv.org/abs/1408.5882
+
+Departures: one channel of embeddings, which are trained; a convolution begins at each of a row's tokens, also where it
+reaches past the last one (a row may be shorter than a filter is wide).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models import base
+
+
+@dataclass
+class Config(base.Config):
+    filter_sizes: tuple[int, ...] = base.flag((2, 3, 4), "tokens that a convolution spans", low=1)
+    num_filters: int = base.flag(256, "filters of each size", low=1)
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embedding = base.Embedding(config)
+        self.convs = nn.ModuleList(nn.Conv1d(config.embed, config.num_filters, size) for size in config.filter_sizes)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), config.num_classes)
+        base.init_weights(self)
+
+    def forward(self, batch):
+        x = self.embedding(batch.tokens).transpose(1, 2)  # (B, E, T)
+        beyond = ~batch.mask[:, None]
+        maps = [F.relu(conv(F.pad(x, (0, conv.kernel_size[0] - 1)))) for conv in self.convs]  # (B, filters, T) each
+        pooled = [each.masked_fill(beyond, 0).amax(dim=2) for each in maps]
+        return self.classifier(self.dropout(torch.cat(pooled, dim=1)))

@@ -1,0 +1,34 @@
+"""TextRCNN: Recurrent Convolutional Neural Networks for Text Classification, Lai et al. 2015,
+https://ojs.aaai.org/index.php/AAAI/article/view/9513
+
+Departures: an LSTM in place of the plain recurrence; no tanh layer between the states and the pooling.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from models import base
+
+
+@dataclass
+class Config(base.Config):
+    num_epochs: int = 10
+    hidden_size: int = base.flag(256, "units of the LSTM in each direction", low=1)
+    num_layers: int = base.flag(1, "layers of the LSTM", low=1)
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embedding = base.Embedding(config)
+        self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(2 * config.hidden_size + config.embed, config.num_classes)
+        base.init_weights(self)
+
+    def forward(self, batch):
+        x = self.embedding(batch.tokens)
+        x = torch.relu(torch.cat((x, self.lstm(x, batch.lengths)), dim=2))  # (B, T, E + 2H)
+        return self.classifier(self.dropout(base.max_over_tokens(x, batch.mask)))

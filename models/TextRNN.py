@@ -1,0 +1,33 @@
+"""TextRNN: Recurrent Neural Network for Text Classification with Multi-Task Learning, Liu et al. 2016,
+https://arxiv.org/abs/1605.05101
+
+Departures: one task; the LSTM runs in both directions and has two layers; each direction's last state is classified.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from models import base
+
+
+@dataclass
+class Config(base.Config):
+    num_epochs: int = 10
+    hidden_size: int = base.flag(128, "units of the LSTM in each direction", low=1)
+    num_layers: int = base.flag(2, "layers of the LSTM", low=1)
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embedding = base.Embedding(config)
+        self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_classes)
+        base.init_weights(self)
+
+    def forward(self, batch):
+        ahead, back = self.lstm(self.embedding(batch.tokens), batch.lengths).chunk(2, dim=2)  # (B, T, H) each
+        last = (batch.lengths - 1)[:, None, None].expand(-1, 1, ahead.shape[2])
+        return self.classifier(torch.cat((ahead.gather(1, last)[:, 0], back[:, 0]), dim=1))

@@ -1,0 +1,79 @@
+"""Transformer: Attention Is All You Need (its encoder), Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+
+Departures: layers normalise before and not after themselves, which trains without a warm-up; the mean of a row's token
+states is classified (all positions flattened into the classifier learn a word anew at each place).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from console import UserError
+from models import base
+
+
+@dataclass
+class Config(base.Config):
+    learning_rate: float = 5e-4
+    require_improvement: int = 2000
+    dropout: float = 0.1
+    dim_model: int = base.flag(300, "width of the encoder", low=1)
+    hidden: int = base.flag(1024, "units of the feed-forward layer", low=1)
+    num_head: int = base.flag(5, "attention heads; they divide dim_model", low=1)
+    num_encoder: int = base.flag(2, "encoder layers", low=1)
+
+
+class Layer(nn.Module):
+    """One encoder layer, (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, width, hidden, num_head, dropout):
+        super().__init__()
+        self.num_head = num_head
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, mask):
+        B, T, D = x.shape
+        q, k, v = (
+            self.qkv(self.norm1(x)).view(B, T, 3, self.num_head, -1).permute(2, 0, 3, 1, 4)
+        )  # (B, heads, T, D/heads)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+        x = x + self.dropout(self.out(seen.transpose(1, 2).reshape(B, T, D)))
+        return x + self.dropout(self.down(F.relu(self.up(self.norm2(x)))))
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        if config.dim_model % config.num_head:
+            raise UserError(f"--num_head {config.num_head} does not divide --dim_model {config.dim_model}")
+        width = config.dim_model
+        self.embedding = base.Embedding(config)
+        self.project = nn.Linear(config.embed, width) if config.embed != width else nn.Identity()
+        self.layers = nn.ModuleList(
+            Layer(width, config.hidden, config.num_head, config.dropout) for _ in range(config.num_encoder)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(width, config.num_classes)
+
+    def forward(self, batch):
+        x = self.project(self.embedding(batch.tokens))  # (B, T, D)
+        x = self.dropout(x * math.sqrt(x.shape[2]) + positions(x))
+        for layer in self.layers:
+            x = layer(x, batch.mask)
+        x = self.norm(x) * batch.mask[:, :, None]
+        return self.classifier(self.dropout(x.sum(dim=1) / batch.lengths[:, None]))
+
+
+def positions(x):
+    """The paper's sines and cosines for T places, (T, D)."""
+    T, D = x.shape[1:]
+    rates = torch.exp(torch.arange(0, D, 2, device=x.device) * (-math.log(10000.0) / D))
+    angles = torch.arange(T, device=x.device)[:, None] * rates
+    return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)[:, :D]
