@@ -73,9 +73,9 @@ def say(message):
     tqdm.write(message, file=sys.stderr)
 
 
-def bar(iterable=None, **options):
+def bar(iterable=None, shown=True, **options):
     """A tqdm bar on standard error where a person watches, nothing in a pipe."""
-    return tqdm(iterable, disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True, **options)
+    return tqdm(iterable, disable=not (shown and sys.stderr.isatty()), leave=False, dynamic_ncols=True, **options)
 
 
 @contextlib.contextmanager

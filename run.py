@@ -20,7 +20,7 @@ from console import Parser, UserError, echo, number, run_script, say
 from models import NETWORKS, model_module
 from models.base import add_config_flags, describe
 from train_eval import Run, duration, test, train
-from utils import add_text_flags, default_dataset, pick_device, read_dataset
+from utils import add_text_flags, default_dataset, has_bfloat16, pick_device, read_dataset
 
 
 def parse_args():
@@ -38,6 +38,7 @@ def parse_args():
     parser.add_argument("--class_weight", choices=["balanced"], help="weigh rare classes as much as frequent ones")
     parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="in the training's loss")
     parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
+    parser.add_argument("--amp", choices=["auto", "off"], default="auto", help="bfloat16 where the hardware has it")
     parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
     add_config_flags(parser, model_module(name).Config)
     return parser.parse_args()
@@ -112,6 +113,7 @@ def main():
         label_smoothing=args.label_smoothing,
         eval_every=args.eval_every,
         resume=args.resume,
+        amp=args.amp == "auto" and has_bfloat16(device),
     )
     progress = train(run)
     if progress.finished:

@@ -45,6 +45,7 @@ class Run:
     label_smoothing: float = 0.0
     eval_every: int | None = None
     resume: bool = False
+    amp: bool = False
 
     @property
     def checkpoint(self):
@@ -93,6 +94,7 @@ def train(run):
     eval_every = run.eval_every or default_eval_every(len(batches.labels), len(dev.labels), config.batch_size)
     start = time.monotonic() - progress.seconds
     window = Window(run.device)
+    autocast = torch.autocast(run.device.type, torch.bfloat16, enabled=run.amp)
     with SummaryWriter(progress.log) as writer:
         for epoch in range(progress.epoch, config.num_epochs):
             if progress.stopped:
@@ -102,7 +104,8 @@ def train(run):
             done = progress.step_in_epoch
             for numbers in bar(plan[done:], total=len(plan), initial=done, desc=f"epoch {epoch + 1}", unit="step"):
                 batch = batches.cut(numbers)
-                logits = model(batch)
+                with autocast:
+                    logits = model(batch).float()
                 loss = F.cross_entropy(logits, batch.labels, loss_weight, label_smoothing=run.label_smoothing)
                 for optimizer in optimizers:
                     optimizer.zero_grad()

@@ -175,6 +175,13 @@ def pick_device(name="auto"):
     return device
 
 
+def has_bfloat16(device):
+    """Whether the hardware multiplies bfloat16 matrices faster than float32 ones."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
 def add_text_flags(parser):
     """The flags that decide a dataset's vocabulary."""
     parser.add_argument("--dataset", help="directory of the dataset (THUCNews where it lies there, else sample)")

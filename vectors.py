@@ -4,15 +4,14 @@ Such a file holds `embeddings`, (N, E) float32, and `tokens`, (N,), what each ro
 toolkit have no tokens: their rows follow the `vocab.pkl` beside them.
 """
 
-import bz2
-import gzip
 import pickle
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from console import UserError, bar, replacing, say
+from console import UserError, replacing, say
+from textfile import lines_of
 
 HOW_TO_MAKE = "make one with: python utils.py --dataset {} --vectors FILE"
 
@@ -104,7 +103,7 @@ def extract(source, vocabulary, target):
     """
     wanted = {token.encode(): token for token in vocabulary.tokens[: vocabulary.unk]}
     tokens, rows, width, malformed = [], [], None, []
-    for line_number, line in enumerate(_lines(Path(source)), 1):
+    for line_number, line in enumerate(lines_of(source), 1):
         name, _, values = line.rstrip().partition(b" ")
         if line_number == 1:
             fields = values.split()
@@ -129,18 +128,3 @@ def extract(source, vocabulary, target):
     with replacing(target) as file:
         np.savez_compressed(file, embeddings=np.stack(rows), tokens=np.array(tokens))
     say(f"{target}: {len(rows)} of {vocabulary.unk} tokens found, {width} wide; the rest start random")
-
-
-def _lines(source):
-    """The lines of a file, as bytes, while a bar shows how far in the file on the disk the reading is."""
-    opener = {".gz": gzip.open, ".bz2": bz2.open}.get(source.suffix, lambda file: file)
-    try:
-        with open(source, "rb") as raw, opener(raw) as text:
-            progress = bar(total=source.stat().st_size, unit="B", unit_scale=True, desc=source.name)
-            with progress:
-                for i, line in enumerate(text):
-                    if i % 1000 == 0:
-                        progress.update(raw.tell() - progress.n)
-                    yield line
-    except (OSError, EOFError) as error:
-        raise UserError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -25,7 +25,7 @@ class Model(nn.Module):
         self.embedding = base.Embedding(config)
         self.region = nn.Conv1d(config.embed, config.num_filters, 3, padding=1)
         self.convs = nn.ModuleList(nn.Conv1d(config.num_filters, config.num_filters, 3, padding=1) for _ in range(2))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters, config.num_classes)
         base.init_weights(self)
 

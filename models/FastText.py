@@ -30,7 +30,7 @@ class Model(nn.Module):
         self.bags = nn.ModuleList(
             nn.EmbeddingBag(size + 1, config.embed, mode="mean", sparse=True, padding_idx=size) for size in sizes
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = base.Dropout(config.dropout)
         self.hidden = nn.Linear(3 * config.embed, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, config.num_classes)
         base.init_weights(self)

@@ -24,7 +24,7 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = base.Embedding(config)
         self.convs = nn.ModuleList(nn.Conv1d(config.embed, config.num_filters, size) for size in config.filter_sizes)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), config.num_classes)
         base.init_weights(self)
 

@@ -24,7 +24,7 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = base.Embedding(config)
         self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.hidden_size + config.embed, config.num_classes)
         base.init_weights(self)
 

@@ -35,7 +35,7 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = base.Dropout(dropout)
 
     def forward(self, x, mask):
         B, T, D = x.shape
@@ -59,7 +59,7 @@ class Model(nn.Module):
             Layer(width, config.hidden, config.num_head, config.dropout) for _ in range(config.num_encoder)
         )
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(width, config.num_classes)
 
     def forward(self, batch):
