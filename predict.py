@@ -5,7 +5,7 @@
     python predict.py --input news.csv --text title --format jsonl     # .csv .tsv .jsonl: a column's texts
     python predict.py --model DPCNN --dataset D --top_k 3 一条新闻      # default: the checkpoint written last
 
-In Python: `Predict("TextCNN", dataset="THUCNews")` has `.predict(text)`, `.predict_list(texts)`, `.predict_proba(texts)`.
+In Python, `Predict("TextCNN", dataset="THUCNews")` has `predict(text)`, `predict_list(texts)`, `predict_proba(texts)`.
 """
 
 import csv

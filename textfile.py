@@ -203,9 +203,10 @@ def decode(path, content, lines):
 
 def _encoding_advice(path, content):
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "gb18030"
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError:
-        return "Save the file as UTF-8"
+    if encoding == "gb18030":
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            return "Save the file as UTF-8"
     command = f"from pathlib import Path; p = Path({str(path)!r}); p.write_text(p.read_text('{encoding}'), 'utf-8')"
     return f'It reads as {encoding.upper()}; to convert it: python -c "{command}"'

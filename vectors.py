@@ -48,9 +48,7 @@ def load(path, vocabulary, seed):
             embeddings = np.asarray(file["embeddings"], np.float32)
             tokens = file["tokens"].tolist() if "tokens" in file else _pickled_tokens(path, len(embeddings))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is no file of vectors, expected a .npz with `embeddings` of numbers ({error})"
-        ) from error
+        raise UserError(f"{path} is no .npz file with `embeddings`, an array of numbers ({error})") from error
     if embeddings.ndim != 2 or len(tokens) != len(embeddings) or not embeddings.size:
         raise UserError(f"{path}: {len(tokens)} tokens but embeddings of shape {embeddings.shape}; make the file anew")
     if not np.isfinite(embeddings).all():

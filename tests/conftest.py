@@ -1,0 +1,57 @@
+"""Tiny real data, and the scripts run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data" / "THUCNews"
+
+
+def write_dataset(directory, classes, train, dev=None, test=None):
+    """A dataset of (text, label) pairs, or of a file's whole content; dev and test default to train."""
+    data = Path(directory) / "data"
+    data.mkdir(parents=True)
+    (data / "class.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    for name, rows in (
+        ("train", train),
+        ("dev", train if dev is None else dev),
+        ("test", train if test is None else test),
+    ):
+        content = rows if isinstance(rows, str | bytes) else "".join(f"{text}\t{label}\n" for text, label in rows)
+        (data / f"{name}.txt").write_bytes(content.encode() if isinstance(content, str) else content)
+    return Path(directory)
+
+
+def sample_rows(split, labels, count):
+    """The first rows of the bundled sample's split that have one of these labels."""
+    lines = (ROOT / "sample" / "data" / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    return [(text, int(label)) for text, label in rows if int(label) in labels][:count]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Three classes of the sample with Chinese names: 90 rows to train on, 30 to validate, 30 to test."""
+    splits = [
+        sample_rows(*part) for part in (("train", {0, 1, 2}, 90), ("dev", {0, 1, 2}, 30), ("test", {0, 1, 2}, 30))
+    ]
+    return write_dataset(tmp_path_factory.mktemp("tiny"), ["财经", "房产", "股票"], *splits)
+
+
+def script(*args, stdin="", cwd=ROOT, check=True):
+    """Runs a script; `check` asserts that it succeeds. Standard input is a pipe."""
+    done = subprocess.run(command(*args), input=stdin, cwd=cwd, capture_output=True, encoding="utf-8", env=ENVIRONMENT)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def command(name, *args):
+    return [sys.executable, str(ROOT / name), *map(str, args)]
+
+
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # figures are compared bit for bit, on the CPU

@@ -1,0 +1,41 @@
+import argparse
+
+import pytest
+
+from console import UserError, boolean, number, replacing
+
+
+def test_booleans():
+    assert [boolean(text) for text in ("True", "false", "1", "No")] == [True, False, True, False]
+    with pytest.raises(argparse.ArgumentTypeError):
+        boolean("maybe")
+
+
+def test_numbers_within_bounds():
+    assert number(float, 0, 1)("0.5") == 0.5
+    assert number(int, 1)("1") == 1
+    with pytest.raises(argparse.ArgumentTypeError, match="2 is out of range, expected at least 0 and at most 1"):
+        number(float, 0, 1)("2")
+    with pytest.raises(argparse.ArgumentTypeError, match="expected above 0"):
+        number(float, 0, open_low=True)("0")
+    with pytest.raises(argparse.ArgumentTypeError):
+        number(float, 0, 1)("nan")
+
+
+def test_a_crash_leaves_the_old_file(tmp_path):
+    path = tmp_path / "m.ckpt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    with replacing(path) as file:
+        file.write(b"new")
+    assert path.read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.ckpt"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"), replacing(tmp_path / "file" / "m.ckpt") as file:
+        file.write(b"")
