@@ -9,6 +9,7 @@ python run.py --model TextCNN --resume                 # goes on where it was in
 
 import dataclasses
 import hashlib
+import sys
 import time
 from pathlib import Path
 
@@ -115,7 +116,11 @@ def main():
         resume=args.resume,
         amp=args.amp == "auto" and has_bfloat16(device),
     )
-    progress = train(run)
+    try:
+        progress = train(run)
+    except KeyboardInterrupt:
+        say("Interrupted: the same command with --resume goes on from the last saved step")
+        sys.exit(130)
     if progress.finished:
         say(f"This run is finished already: its report is in {progress.log}; without --resume it starts anew")
     else:

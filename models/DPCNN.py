@@ -1,7 +1,7 @@
 """DPCNN: Deep Pyramid Convolutional Neural Networks for Text Categorization, Johnson & Zhang 2017,
 https://aclanthology.org/P17-1052
 
-Departures: one pair of convolutions is shared by all blocks (the paper has a pair a block); dropout before the
+Departures: bigrams (see `base.Embedding`); one pair of convolutions is shared by all blocks (the paper has a pair a block); dropout before the
 classifier. The number of blocks follows `pad_size`: as many as bring a row of that length down to one token.
 """
 
@@ -14,7 +14,7 @@ from models import base
 
 
 @dataclass
-class Config(base.Config):
+class Config(base.EmbeddingConfig):
     num_filters: int = base.flag(250, "filters of each convolution", low=1)
 
 
@@ -31,7 +31,7 @@ class Model(nn.Module):
 
     def forward(self, batch):
         beyond = ~batch.mask[:, None]  # (B, 1, T), halved with each pooling
-        x = self.region(self.embedding(batch.tokens).transpose(1, 2))  # (B, filters, T)
+        x = self.region(self.embedding(batch).transpose(1, 2))  # (B, filters, T)
         x = x + self.convolve(x, beyond)
         for _ in range(self.num_blocks):
             x, beyond = halve(x, beyond)

@@ -1,6 +1,6 @@
 """TextCNN: Convolutional Neural Networks for Sentence Classification, Kim 2014, https://arxiv.org/abs/1408.5882
 
-Departures: one channel of embeddings, which are trained; a convolution begins at each of a row's tokens, also where it
+Departures: bigrams (see `base.Embedding`); one channel of embeddings, which are trained; a convolution begins at each of a row's tokens, also where it
 reaches past the last one (a row may be shorter than a filter is wide).
 """
 
@@ -14,7 +14,7 @@ from models import base
 
 
 @dataclass
-class Config(base.Config):
+class Config(base.EmbeddingConfig):
     filter_sizes: tuple[int, ...] = base.flag((2, 3, 4), "tokens that a convolution spans", low=1)
     num_filters: int = base.flag(256, "filters of each size", low=1)
 
@@ -29,7 +29,7 @@ class Model(nn.Module):
         base.init_weights(self)
 
     def forward(self, batch):
-        x = self.embedding(batch.tokens).transpose(1, 2)  # (B, E, T)
+        x = self.embedding(batch).transpose(1, 2)  # (B, E, T)
         beyond = ~batch.mask[:, None]
         maps = [F.relu(conv(F.pad(x, (0, conv.kernel_size[0] - 1)))) for conv in self.convs]  # (B, filters, T) each
         pooled = [each.masked_fill(beyond, 0).amax(dim=2) for each in maps]

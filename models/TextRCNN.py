@@ -1,7 +1,7 @@
 """TextRCNN: Recurrent Convolutional Neural Networks for Text Classification, Lai et al. 2015,
 https://ojs.aaai.org/index.php/AAAI/article/view/9513
 
-Departures: an LSTM in place of the plain recurrence; no tanh layer between the states and the pooling.
+Departures: bigrams (see `base.Embedding`); an LSTM in place of the plain recurrence; no tanh layer between the states and the pooling.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from models import base
 
 
 @dataclass
-class Config(base.Config):
+class Config(base.EmbeddingConfig):
     num_epochs: int = 10
     hidden_size: int = base.flag(256, "units of the LSTM in each direction", low=1)
     num_layers: int = base.flag(1, "layers of the LSTM", low=1)
@@ -29,6 +29,6 @@ class Model(nn.Module):
         base.init_weights(self)
 
     def forward(self, batch):
-        x = self.embedding(batch.tokens)
+        x = self.embedding(batch)
         x = torch.relu(torch.cat((x, self.lstm(x, batch.lengths)), dim=2))  # (B, T, E + 2H)
         return self.classifier(self.dropout(base.max_over_tokens(x, batch.mask)))

@@ -1,7 +1,7 @@
 """TextRNN: Recurrent Neural Network for Text Classification with Multi-Task Learning, Liu et al. 2016,
 https://arxiv.org/abs/1605.05101
 
-Departures: one task; the LSTM runs in both directions and has two layers; each direction's last state is classified.
+Departures: bigrams (see `base.Embedding`); one task; the LSTM runs in both directions and has two layers; each direction's last state is classified.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from models import base
 
 
 @dataclass
-class Config(base.Config):
+class Config(base.EmbeddingConfig):
     num_epochs: int = 10
     hidden_size: int = base.flag(128, "units of the LSTM in each direction", low=1)
     num_layers: int = base.flag(2, "layers of the LSTM", low=1)
@@ -28,6 +28,6 @@ class Model(nn.Module):
         base.init_weights(self)
 
     def forward(self, batch):
-        ahead, back = self.lstm(self.embedding(batch.tokens), batch.lengths).chunk(2, dim=2)  # (B, T, H) each
+        ahead, back = self.lstm(self.embedding(batch), batch.lengths).chunk(2, dim=2)  # (B, T, H) each
         last = (batch.lengths - 1)[:, None, None].expand(-1, 1, ahead.shape[2])
         return self.classifier(torch.cat((ahead.gather(1, last)[:, 0], back[:, 0]), dim=1))

@@ -1,7 +1,7 @@
 """TextRNN_Att: Attention-Based Bidirectional Long Short-Term Memory Networks for Relation Classification,
 Zhou et al. 2016, https://aclanthology.org/P16-2034
 
-Departures: the directions are concatenated, not added; the LSTM has two layers; a hidden layer follows the attention.
+Departures: bigrams (see `base.Embedding`); the directions are concatenated, not added; the LSTM has two layers; a hidden layer follows the attention.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from models import base
 
 
 @dataclass
-class Config(base.Config):
+class Config(base.EmbeddingConfig):
     num_epochs: int = 10
     hidden_size: int = base.flag(128, "units of the LSTM in each direction", low=1)
     num_layers: int = base.flag(2, "layers of the LSTM", low=1)
@@ -31,7 +31,7 @@ class Model(nn.Module):
         base.init_weights(self)
 
     def forward(self, batch):
-        states = self.lstm(self.embedding(batch.tokens), batch.lengths)  # (B, T, 2H)
+        states = self.lstm(self.embedding(batch), batch.lengths)  # (B, T, 2H)
         scores = self.score(torch.tanh(states)).masked_fill(~batch.mask[:, :, None], float("-inf"))
         summary = (scores.softmax(dim=1) * states).sum(dim=1)  # (B, 2H)
         return self.classifier(torch.relu(self.hidden(torch.relu(summary))))

@@ -1,6 +1,6 @@
 """Transformer: Attention Is All You Need (its encoder), Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
 
-Departures: layers normalise before and not after themselves, which trains without a warm-up; the mean of a row's token
+Departures: bigrams (see `base.Embedding`); layers normalise before and not after themselves, which trains without a warm-up; the mean of a row's token
 states is classified (all positions flattened into the classifier learn a word anew at each place).
 """
 
@@ -16,7 +16,7 @@ from models import base
 
 
 @dataclass
-class Config(base.Config):
+class Config(base.EmbeddingConfig):
     learning_rate: float = 5e-4
     require_improvement: int = 2000
     dropout: float = 0.1
@@ -63,7 +63,7 @@ class Model(nn.Module):
         self.classifier = nn.Linear(width, config.num_classes)
 
     def forward(self, batch):
-        x = self.project(self.embedding(batch.tokens))  # (B, T, D)
+        x = self.project(self.embedding(batch))  # (B, T, D)
         x = self.dropout(x * math.sqrt(x.shape[2]) + positions(x))
         for layer in self.layers:
             x = layer(x, batch.mask)

@@ -18,7 +18,7 @@ TOKENS, CLASSES = 500, 7
 
 def build(name, num_classes=CLASSES, **settings):
     torch.manual_seed(0)
-    settings = {"n_gram_vocab": 1009} | settings if name == "FastText" else settings
+    settings = {"n_gram_vocab" if name == "FastText" else "bigram_vocab": 1009} | settings
     return model_module(name).Model(model_module(name).Config(**settings).fit(num_classes, TOKENS)).eval()
 
 
@@ -44,9 +44,9 @@ def test_padding_changes_nothing(name):
     for parameter in model.parameters():  # biases start at zero, where they would hide a mask that is missing
         if parameter.dim() == 1:
             parameter.normal_()
-    if name == "FastText":
-        for bag in model.bags:
-            bag.weight.normal_()
+    for module in model.modules():  # and so do the vectors of n-grams
+        if getattr(module, "sparse", False):
+            module.weight.normal_()
     lengths = np.random.default_rng(1).integers(1, 33, 512)
     together = model(batch_of(lengths))
     padded = model(batch_of(lengths, pad_to=128))

@@ -86,7 +86,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
         vectors.load(tmp_path / "e.npz", Vocabulary(["好"]), seed=1)
     assert not (tmp_path / "owned").exists()
     np.savez(tmp_path / "e.npz", embeddings=np.array([Hostile(tmp_path / "owned")]))
-    with pytest.raises(UserError, match="is no .npz file"):
+    with pytest.raises(UserError, match=r"is no \.npz file"):
         vectors.load(tmp_path / "e.npz", Vocabulary(["好"]), seed=1)
     assert not (tmp_path / "owned").exists()
 

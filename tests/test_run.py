@@ -1,0 +1,207 @@
+"""`run.py` as a user runs it: what it prints, what it leaves, how it resumes and refuses."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+
+from conftest import ENVIRONMENT, ROOT, command, sample_rows, script, write_dataset
+from models import NETWORKS
+
+SMALL = ("--num_epochs", 2, "--embed", 16, "--device", "cpu")
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["weights"]
+
+
+def test_the_lines_and_the_files_of_a_run(tiny, tmp_path):
+    done = script("run.py", "--dataset", tiny, "--output", tmp_path, *SMALL, "--batch_size", 40)
+    lines = re.sub(r"\d+(\.\d+)?(e[-+]\d+)?", "N", re.sub(r" +", " ", done.stdout)).splitlines()
+    iteration = "Iter: N, Train Loss: N, Train Acc: N%, Val Loss: N, Val Acc: N%, Time: N:N:N"
+    expected = [
+        "Loading data...",
+        "Vocab size: N",
+        "Time usage: N:N:N",
+        "Epoch [N/N]",
+        iteration,
+        "Epoch [N/N]",
+        iteration,
+    ]
+    expected += ["Test Loss: N, Test Acc: N%", "Precision, Recall and FN-Score..."]
+    expected += [" precision recall fN-score support", "", " 财经 N N N N", " 房产 N N N N", " 股票 N N N N", ""]
+    expected += [" accuracy N N", " macro avg N N N N", "weighted avg N N N N", "", "Confusion Matrix..."]
+    assert [line.rstrip(" *") for line in lines[: len(expected)]] == expected
+    assert lines[-1] == "Time usage: N:N:N"
+    assert re.search(
+        r"Iter: {6}3,  Train Loss: [ \d.]{5},  Train Acc: [ \d.]{5}%,  Val Loss: [ \d.]{5},  ", done.stdout
+    )
+    assert "Device: cpu (" in done.stderr
+    assert (tmp_path / "saved_dict" / "TextCNN.ckpt").exists()
+    (log,) = (tmp_path / "log" / "TextCNN").iterdir()
+    files = {path.name for path in log.iterdir() if not path.name.startswith("events.out.tfevents")}
+    assert files == {"metrics.json", "confusion_matrix.png", "loss.png", "predictions.tsv"}
+    metrics = json.loads((log / "metrics.json").read_text(encoding="utf-8"))
+    assert f"Test Acc: {metrics['test']['accuracy']:>6.2%}" in done.stdout
+    assert metrics["classes"] == ["财经", "房产", "股票"]
+    assert [point["step"] for point in metrics["history"]] == [3, 6]
+    rows = [line.split("\t") for line in (log / "predictions.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert sorted(row[0] for row in rows) == sorted(text for text, _ in sample_rows("test", {0, 1, 2}, 30))
+    right = [row[1] == row[2] for row in rows]
+    assert right == sorted(right)
+    assert sum(right) / 30 == pytest.approx(metrics["test"]["accuracy"])
+
+
+def test_the_same_seed_gives_the_same_weights(tiny, tmp_path):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        script("run.py", "--model", "TextRNN", "--dataset", tiny, "--output", tmp_path / name, *SMALL, "--seed", seed)
+    first, again, other = (weights(tmp_path / name / "saved_dict" / "TextRNN.ckpt") for name in "abc")
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("model", ["TextRNN_Att", "FastText"])
+def test_a_killed_run_resumes_to_the_same_weights(tiny, tmp_path, model):
+    settings = ("--model", model, "--dataset", tiny, "--num_epochs", 12, "--embed", 16, "--device", "cpu")
+    settings += ("--batch_size", 8, "--require_improvement", 100000, "--eval_every", 5)
+    settings += ("--n_gram_vocab", 5000) if model == "FastText" else ("--hidden_size", 32)
+    whole, broken = ("--output", tmp_path / "whole"), ("--output", tmp_path / "broken")
+    script("run.py", *settings, *whole)
+    state = tmp_path / "broken" / "saved_dict" / f"{model}.resume"
+    for sign in (signal.SIGKILL, signal.SIGINT):
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command("run.py", *settings, *broken, "--resume"), env=ENVIRONMENT, **pipes)
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while not state.exists() or state.stat().st_mtime_ns == before:
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.01)
+        process.send_signal(sign)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "--resume goes on" in errors.decode()
+    assert "Traceback" not in errors.decode()
+    done = script("run.py", *settings, *broken, "--resume")
+    assert int(re.search(r"Iter: +(\d+)", done.stdout)[1]) > 10  # two interrupted runs were behind it
+    expected, resumed = (weights(tmp_path / name / "saved_dict" / f"{model}.ckpt") for name in ("whole", "broken"))
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+    logs = [next((tmp_path / name / "log" / model).iterdir()) for name in ("whole", "broken")]
+    histories = [json.loads((log / "metrics.json").read_text(encoding="utf-8"))["history"] for log in logs]
+    assert histories[0] == histories[1]
+    finished = script("run.py", *settings, *broken, "--resume")
+    assert "This run is finished already" in finished.stderr
+    refused = script("run.py", *settings, *broken, "--resume", "--seed", 7, check=False)
+    assert refused.returncode == 2
+    assert "other settings or data: seed 1 there, 7 here" in refused.stderr
+
+
+def test_nothing_to_resume_starts_anew_and_other_data_is_refused(tmp_path):
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)])
+    done = script("run.py", "--dataset", dataset, *SMALL, "--resume")
+    assert "Nothing to resume" in done.stderr
+    assert "Test Acc" in done.stdout
+    with open(dataset / "data" / "train.txt", "a", encoding="utf-8") as file:
+        file.write("大好天气\t0\n")
+    refused = script("run.py", "--dataset", dataset, *SMALL, "--resume", check=False)
+    assert refused.returncode == 2
+    assert "train.txt" in refused.stderr
+    assert "Test Acc" in script("run.py", "--dataset", dataset, *SMALL).stdout  # without --resume it is trained anew
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_one_row_one_class_is_trained_at_the_first_epochs_end(tmp_path, model):
+    dataset = write_dataset(tmp_path / "d", ["唯一"], [("一", 0)])
+    settings = ("--pad_size", 1, "--num_epochs", 1, "--device", "cpu")
+    done = script("run.py", "--model", model, "--dataset", dataset, *settings)
+    assert "Iter:      1," in done.stdout
+    assert "Test Acc: 100.00%" in done.stdout
+
+
+def test_the_model_saved_is_not_that_of_step_0(tmp_path):
+    rows = sample_rows("train", {7, 8}, 100)
+    dataset = write_dataset(tmp_path / "d", [f"类{i}" for i in range(10)], rows)
+    done = script("run.py", "--dataset", dataset, "--num_epochs", 8, "--device", "cpu")
+    assert done.stdout.count("Iter:") == 8
+    assert "Test Acc: 100.00%" in done.stdout
+    assert "has no row of 8 classes: 类0, 类1" in done.stderr
+    assert re.search(r"类3 +0\.0000 +0\.0000 +0\.0000 +0\n", done.stdout)
+
+
+def test_two_hundred_classes_by_name_with_all_the_options(tmp_path):
+    names = [f"类别{i}" for i in range(200)]
+    dataset = write_dataset(tmp_path / "d", names, [(f"第 {i} 类 的 新闻", names[i]) for i in range(200)])
+    settings = ("--word", "True", "--segmenter", "jieba", "--class_weight", "balanced", "--label_smoothing", 0.1)
+    settings += ("--max_vocab", 50, "--eval_every", 1, "--filter_sizes", 1, 5, "--batch_size", 100, *SMALL)
+    done = script("run.py", "--dataset", dataset, "--embedding", "random", *settings)
+    assert "Vocab size: 52" in done.stdout
+    assert done.stdout.count("Iter:") == 4
+
+
+def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)])
+    vectors = tmp_path / "v.txt"
+    vectors.write_text("好 9 9 9\n坏 -9 -9 -9\n", encoding="utf-8")
+    script("utils.py", "--dataset", dataset, "--vectors", vectors)
+    still = ("--num_epochs", 1, "--learning_rate", 1e-9, "--device", "cpu")
+    done = script("run.py", "--dataset", dataset, *still)
+    assert "Vectors: embedding_v.npz, 3 wide, for 2 of 4 tokens; the rest start random" in done.stderr
+    content = torch.load(dataset / "saved_dict" / "TextCNN.ckpt", weights_only=True)
+    place = content["vocabulary"]["tokens"].index("好")
+    assert content["weights"]["embedding.tokens.weight"][place].tolist() == pytest.approx([9, 9, 9])
+    refused = script("run.py", "--dataset", dataset, "--embed", 5, check=False)
+    assert "--embed 5, but the vectors" in refused.stderr
+    fast = ("--model", "FastText", "--n_gram_vocab", 99, "--embedding", "pre_trained")
+    assert "FastText starts from random vectors" in script("run.py", "--dataset", dataset, *fast, *still).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "TextGNN"), "--model: invalid choice: 'TextGNN'"),
+        (("--dataset", "nowhere"), "--dataset nowhere: no such directory; expected one that holds data/class.txt"),
+        (("--batch_size", "0"), "argument --batch_size: 0 is out of range, expected at least 1"),
+        (("--dropout", "x"), "argument --dropout: invalid float value: 'x'"),
+        (("--word", "maybe"), "'maybe' is neither True nor False"),
+        (("--batchsize", "3"), "unrecognized arguments: --batchsize 3"),
+        (("--segmenter", "space", "--word", "False"), "--segmenter space is for words: add --word True"),
+        (("--device", "cuda"), "--device cuda: torch"),
+        (("--embedding", "nowhere.npz"), "--embedding nowhere.npz: no such file"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(arguments, message):
+    done = script("run.py", *arguments, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_rows_are_told_by_the_script(tmp_path):
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], "好天气\t0\n坏天气\n坏天气\t7\n")
+    done = script("run.py", "--dataset", dataset, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith(
+        f"run.py: {dataset / 'data' / 'train.txt'}: 2 bad rows of 3; expected"
+    )
+    assert done.stderr.splitlines()[1:] == ["  line 2: no tab in '坏天气'", "  line 3: label 7 is out of range, 0 to 1"]
+
+
+def test_long_rows_are_told(tmp_path):
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好" * 50, 0), ("坏天气", 1)])
+    done = script("run.py", "--dataset", dataset, *SMALL)
+    assert "1 of 2 training rows (50.0%) are longer than 32 tokens and are cut; --pad_size 50 keeps 99 %" in done.stderr
+
+
+def test_help_shows_the_models_own_defaults():
+    text = re.sub(r"\s+", " ", script("run.py", "--model", "TextRNN", "--help").stdout)
+    assert "--num_layers NUM_LAYERS layers of the LSTM (default: 2)" in text
+    assert "hyper-parameters of TextRNN" in text
+    assert "--filter_sizes" not in text
+
+
+def test_the_readmes_name_every_script():
+    for readme in ("README.md", "README.en.md"):
+        text = (ROOT / readme).read_text(encoding="utf-8")
+        assert all(name in text for name in ("run.py", "predict.py", "utils.py", *NETWORKS))

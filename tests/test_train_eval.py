@@ -1,0 +1,70 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import script, write_dataset
+from train_eval import PATIENCE, class_weights, default_eval_every, duration, evaluate
+from utils import Batches
+from vocabulary import Rows
+
+
+@pytest.mark.parametrize(
+    ("train_rows", "dev_rows", "batch_size", "steps"),
+    [
+        (45000, 10000, 128, 261),  # 33,333 rows of training cost ten times what validating 10,000 does
+        (10_000_000, 10_000, 128, 261),
+        (1500, 250, 128, 100),  # never more often than each 100 steps
+        (10, 3, 128, 100),
+        (10_000_000, 1_000_000, 1024, 3256),
+    ],
+)
+def test_validation_costs_a_tenth_by_row_counts(train_rows, dev_rows, batch_size, steps):
+    assert default_eval_every(train_rows, dev_rows, batch_size) == steps
+
+
+def test_evaluation_keeps_the_rows_order_and_the_mean_over_rows():
+    class Lookup(torch.nn.Module):
+        def forward(self, batch):
+            return torch.nn.functional.one_hot(batch.tokens[:, 0], 3).float() * 2
+
+    lengths = np.array([1, 5, 2, 3000, 7000])
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    ids = np.zeros(offsets[-1], np.int32)
+    ids[offsets[:-1]] = [2, 0, 1, 1, 0]
+    batches = Batches(Rows(ids, offsets), np.array([2, 0, 1, 1, 1]), pad=0)
+    loss, predicted, probabilities = evaluate(Lookup(), batches)
+    assert predicted.tolist() == [2, 0, 1, 1, 0]
+    right, wrong = -np.log(np.exp(2) / (np.exp(2) + 2)), -np.log(1 / (np.exp(2) + 2))
+    assert loss == pytest.approx((4 * right + wrong) / 5)
+    assert probabilities == pytest.approx(np.full(5, np.exp(-right)))
+
+
+def test_balanced_weights_and_an_absent_class():
+    train = SimpleNamespace(labels=np.array([0, 0, 0, 1]))
+    dataset = SimpleNamespace(classes=["a", "b", "c"], train=train)
+    run = SimpleNamespace(class_weight="balanced", device="cpu", dataset=dataset)
+    assert class_weights(run).tolist() == pytest.approx([4 / 6, 2, 2])
+
+
+def test_durations():
+    assert duration(59.6) == "0:01:00"
+
+
+def test_training_stops_early(tmp_path):
+    rows = [("好天气", 0), ("坏天气", 1)]
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], rows * 4, dev=[("好天气", 1), ("坏天气", 0)])
+    settings = ("--num_epochs", 50, "--require_improvement", 2, "--learning_rate", 0.05, "--device", "cpu")
+    done = script("run.py", "--model", "TextCNN", "--dataset", dataset, *settings)
+    assert "No optimization for a long time, auto-stopping..." in done.stdout
+    assert 1 + PATIENCE <= done.stdout.count("Iter:") < 20
+
+
+def test_a_loss_that_is_not_finite_is_told(tmp_path):
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)] * 4)
+    settings = ("--num_epochs", 5, "--batch_size", 1, "--learning_rate", 1e30, "--device", "cpu")
+    done = script("run.py", "--model", "TextRNN", "--dataset", dataset, *settings, check=False)
+    assert done.returncode == 2
+    assert "the loss is no finite number any more at step" in done.stderr
+    assert "lower --learning_rate" in done.stderr
