@@ -17,7 +17,6 @@ from tensorboardX import SummaryWriter
 from torch.nn import functional as F
 
 import checkpoint
-import report
 from console import UserError, bar, echo, say
 from models.base import infer
 from utils import Batches, Dataset
@@ -174,6 +173,8 @@ def evaluate(model, batches, loss_weight=None):
 
 def test(run, progress):
     """Tests the checkpoint, prints the report and writes it under the run's log."""
+    import report  # scikit-learn and matplotlib take a second to load, which a mistaken flag need not wait for
+
     start = time.monotonic()
     saved = checkpoint.load(run.checkpoint, run.device)
     split, classes = run.dataset.test, run.dataset.classes

@@ -66,9 +66,7 @@ def read_dataset(directory, word=False, segmenter="auto", max_vocab=10000):
 
 def _read_classes(directory):
     if not Path(directory).is_dir():
-        raise UserError(
-            f"--dataset {directory}: no such directory; expected one with data/class.txt and data/train.txt"
-        )
+        raise UserError(f"--dataset {directory}: no such directory; expected one that holds data/class.txt")
     return read_classes(Path(directory) / "data" / "class.txt")
 
 

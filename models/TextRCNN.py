@@ -1,7 +1,8 @@
 """TextRCNN: Recurrent Convolutional Neural Networks for Text Classification, Lai et al. 2015,
 https://ojs.aaai.org/index.php/AAAI/article/view/9513
 
-Departures: bigrams (see `base.Embedding`); an LSTM in place of the plain recurrence; no tanh layer between the states and the pooling.
+Departures: bigrams (see `base.Embedding`); an LSTM in place of the plain recurrence; no tanh layer between the states
+and the pooling.
 """
 
 from dataclasses import dataclass

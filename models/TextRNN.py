@@ -1,7 +1,8 @@
 """TextRNN: Recurrent Neural Network for Text Classification with Multi-Task Learning, Liu et al. 2016,
 https://arxiv.org/abs/1605.05101
 
-Departures: bigrams (see `base.Embedding`); one task; the LSTM runs in both directions and has two layers; each direction's last state is classified.
+Departures: bigrams (see `base.Embedding`); one task; the LSTM runs in both directions and has two layers; each
+direction's last state is classified.
 """
 
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = base.Embedding(config)
         self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
+        self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.hidden_size, config.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):
         ahead, back = self.lstm(self.embedding(batch), batch.lengths).chunk(2, dim=2)  # (B, T, H) each
         last = (batch.lengths - 1)[:, None, None].expand(-1, 1, ahead.shape[2])
-        return self.classifier(torch.cat((ahead.gather(1, last)[:, 0], back[:, 0]), dim=1))
+        return self.classifier(self.dropout(torch.cat((ahead.gather(1, last)[:, 0], back[:, 0]), dim=1)))

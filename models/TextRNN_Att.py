@@ -1,7 +1,8 @@
 """TextRNN_Att: Attention-Based Bidirectional Long Short-Term Memory Networks for Relation Classification,
 Zhou et al. 2016, https://aclanthology.org/P16-2034
 
-Departures: bigrams (see `base.Embedding`); the directions are concatenated, not added; the LSTM has two layers; a hidden layer follows the attention.
+Departures: bigrams (see `base.Embedding`); the directions are concatenated, not added; the LSTM has two layers; a
+hidden layer follows the attention.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = base.Embedding(config)
         self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
+        self.dropout = base.Dropout(config.dropout)
         self.score = nn.Linear(2 * config.hidden_size, 1, bias=False)
         self.hidden = nn.Linear(2 * config.hidden_size, config.hidden_size2)
         self.classifier = nn.Linear(config.hidden_size2, config.num_classes)
@@ -34,4 +36,4 @@ class Model(nn.Module):
         states = self.lstm(self.embedding(batch), batch.lengths)  # (B, T, 2H)
         scores = self.score(torch.tanh(states)).masked_fill(~batch.mask[:, :, None], float("-inf"))
         summary = (scores.softmax(dim=1) * states).sum(dim=1)  # (B, 2H)
-        return self.classifier(torch.relu(self.hidden(torch.relu(summary))))
+        return self.classifier(torch.relu(self.hidden(self.dropout(torch.relu(summary)))))

@@ -1,7 +1,8 @@
 """Transformer: Attention Is All You Need (its encoder), Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
 
-Departures: bigrams (see `base.Embedding`); layers normalise before and not after themselves, which trains without a warm-up; the mean of a row's token
-states is classified (all positions flattened into the classifier learn a word anew at each place).
+Departures: bigrams (see `base.Embedding`); layers normalise before and not after themselves, which trains without a
+warm-up; the mean of a row's token states is classified (all positions flattened into the classifier learn a word anew
+at each place).
 """
 
 import math

@@ -56,62 +56,56 @@ def test_the_lines_and_the_files_of_a_run(tiny, tmp_path):
     assert sum(right) / 30 == pytest.approx(metrics["test"]["accuracy"])
 
 
-def test_the_same_seed_gives_the_same_weights(tiny, tmp_path):
-    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        script("run.py", "--model", "TextRNN", "--dataset", tiny, "--output", tmp_path / name, *SMALL, "--seed", seed)
-    first, again, other = (weights(tmp_path / name / "saved_dict" / "TextRNN.ckpt") for name in "abc")
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not all(torch.equal(first[key], other[key]) for key in first)
-
-
-@pytest.mark.parametrize("model", ["TextRNN_Att", "FastText"])
-def test_a_killed_run_resumes_to_the_same_weights(tiny, tmp_path, model):
+@pytest.mark.parametrize(("model", "how"), [("TextRNN_Att", signal.SIGKILL), ("FastText", signal.SIGINT)])
+def test_an_interrupted_run_resumes_to_the_same_weights(tiny, tmp_path, model, how):
     settings = ("--model", model, "--dataset", tiny, "--num_epochs", 12, "--embed", 16, "--device", "cpu")
     settings += ("--batch_size", 8, "--require_improvement", 100000, "--eval_every", 5)
     settings += ("--n_gram_vocab", 5000) if model == "FastText" else ("--hidden_size", 32)
     whole, broken = ("--output", tmp_path / "whole"), ("--output", tmp_path / "broken")
     script("run.py", *settings, *whole)
-    state = tmp_path / "broken" / "saved_dict" / f"{model}.resume"
-    for sign in (signal.SIGKILL, signal.SIGINT):
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command("run.py", *settings, *broken, "--resume"), env=ENVIRONMENT, **pipes)
-        before = state.stat().st_mtime_ns if state.exists() else 0
-        while not state.exists() or state.stat().st_mtime_ns == before:
-            assert process.poll() is None, process.stderr.read().decode()
-            time.sleep(0.01)
-        process.send_signal(sign)
-        _, errors = process.communicate()
-    assert process.returncode == 130
-    assert "--resume goes on" in errors.decode()
-    assert "Traceback" not in errors.decode()
+    interrupt(how, tmp_path / "broken" / "saved_dict" / f"{model}.resume", "run.py", *settings, *broken)
     done = script("run.py", *settings, *broken, "--resume")
-    assert int(re.search(r"Iter: +(\d+)", done.stdout)[1]) > 10  # two interrupted runs were behind it
+    assert int(re.search(r"Iter: +(\d+)", done.stdout)[1]) > 5  # not from the beginning
     expected, resumed = (weights(tmp_path / name / "saved_dict" / f"{model}.ckpt") for name in ("whole", "broken"))
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     logs = [next((tmp_path / name / "log" / model).iterdir()) for name in ("whole", "broken")]
     histories = [json.loads((log / "metrics.json").read_text(encoding="utf-8"))["history"] for log in logs]
     assert histories[0] == histories[1]
-    finished = script("run.py", *settings, *broken, "--resume")
-    assert "This run is finished already" in finished.stderr
-    refused = script("run.py", *settings, *broken, "--resume", "--seed", 7, check=False)
-    assert refused.returncode == 2
-    assert "other settings or data: seed 1 there, 7 here" in refused.stderr
 
 
-def test_nothing_to_resume_starts_anew_and_other_data_is_refused(tmp_path):
+def interrupt(how, state, *arguments):
+    """Starts a script and sends the signal as soon as the state is saved."""
+    process = subprocess.Popen(
+        command(*arguments), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    while not state.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(how)
+    errors = process.communicate()[1]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert errors.endswith("Interrupted: the same command with --resume goes on from the last saved step\n")
+
+
+def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)])
-    done = script("run.py", "--dataset", dataset, *SMALL, "--resume")
+    arguments = ("run.py", "--dataset", dataset, *SMALL)
+    done = script(*arguments, "--resume")
     assert "Nothing to resume" in done.stderr
     assert "Test Acc" in done.stdout
+    finished = script(*arguments, "--resume")
+    assert "This run is finished already" in finished.stderr
+    assert "Iter" not in finished.stdout
     with open(dataset / "data" / "train.txt", "a", encoding="utf-8") as file:
         file.write("大好天气\t0\n")
-    refused = script("run.py", "--dataset", dataset, *SMALL, "--resume", check=False)
+    refused = script(*arguments, "--resume", "--seed", 7, check=False)
     assert refused.returncode == 2
-    assert "train.txt" in refused.stderr
-    assert "Test Acc" in script("run.py", "--dataset", dataset, *SMALL).stdout  # without --resume it is trained anew
+    assert "other settings or data: seed 1 there, 7 here; train.txt" in refused.stderr
+    assert "Test Acc" in script(*arguments).stdout  # without --resume it is trained anew
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", ["TextRCNN", "FastText", "DPCNN"])
 def test_one_row_one_class_is_trained_at_the_first_epochs_end(tmp_path, model):
     dataset = write_dataset(tmp_path / "d", ["唯一"], [("一", 0)])
     settings = ("--pad_size", 1, "--num_epochs", 1, "--device", "cpu")
