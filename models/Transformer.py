@@ -1,8 +1,8 @@
 """Transformer: Attention Is All You Need (its encoder), Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
 
 Departures: bigrams (see `base.Embedding`); layers normalise before and not after themselves, which trains without a
-warm-up; the mean of a row's token states is classified (all positions flattened into the classifier learn a word anew
-at each place).
+warm-up; each feature's maximum over the tokens is classified (all positions flattened into the classifier learn a word
+anew at each place; the mean gives half a point less); dropout 0.3, not 0.1.
 """
 
 import math
@@ -20,7 +20,7 @@ from models import base
 class Config(base.EmbeddingConfig):
     learning_rate: float = 5e-4
     require_improvement: int = 2000
-    dropout: float = 0.1
+    dropout: float = 0.3
     dim_model: int = base.flag(300, "width of the encoder", low=1)
     hidden: int = base.flag(1024, "units of the feed-forward layer", low=1)
     num_head: int = base.flag(5, "attention heads; they divide dim_model", low=1)
@@ -68,8 +68,7 @@ class Model(nn.Module):
         x = self.dropout(x * math.sqrt(x.shape[2]) + positions(x))
         for layer in self.layers:
             x = layer(x, batch.mask)
-        x = self.norm(x) * batch.mask[:, :, None]
-        return self.classifier(self.dropout(x.sum(dim=1) / batch.lengths[:, None]))
+        return self.classifier(self.dropout(base.max_over_tokens(self.norm(x), batch.mask)))
 
 
 def positions(x):

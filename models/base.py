@@ -112,6 +112,8 @@ class Embedding(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.tokens = nn.Embedding(config.num_tokens, config.embed, padding_idx=config.num_tokens - 1)
+        nn.init.normal_(self.tokens.weight, std=0.5)  # torch's 1 drowns what a few thousand rows teach
+        self.tokens.weight.data[self.tokens.padding_idx] = 0
         buckets = config.bigram_vocab
         self.bigrams = nn.Embedding(buckets + 1, config.embed, padding_idx=buckets, sparse=True) if buckets else None
         if self.bigrams:
