@@ -14,7 +14,7 @@ from models import NETWORKS, model_module
 from vocabulary import Vocabulary
 
 FORMAT = 1
-LARGE = 5_000_000  # numbers of a tensor from which it is stored in half precision (FastText's tables)
+LARGE = 5_000_000  # numbers of a tensor from which it is stored in half precision (the n-grams' tables)
 
 
 class Checkpoint(NamedTuple):
@@ -30,9 +30,8 @@ class Checkpoint(NamedTuple):
 
 def save(path, name, config, classes, vocabulary, model, metrics):
     """Writes a checkpoint; a crash leaves the old one or the new one."""
-    weights = {
-        key: tensor.half() if tensor.numel() >= LARGE else tensor.cpu() for key, tensor in model.state_dict().items()
-    }
+    weights = {key: tensor.cpu() for key, tensor in model.state_dict().items()}
+    weights |= {key: tensor.half() for key, tensor in weights.items() if tensor.numel() >= LARGE}
     content = {
         "format": FORMAT,
         "model": name,

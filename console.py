@@ -62,6 +62,14 @@ def range_text(low=None, high=None, open_low=False, open_high=False):
     return "expected " + " and ".join(parts)
 
 
+def one_line(text):
+    """A text as a field of a .tsv file: its tabs and line ends become spaces."""
+    return text.translate(_BLANKS)
+
+
+_BLANKS = str.maketrans("\t\r\n", "   ")
+
+
 def echo(line):
     """Prints a line of the result to standard output, at once; a bar that is shown steps aside."""
     tqdm.write(line, file=sys.stdout)

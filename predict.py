@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import checkpoint as checkpoints
-from console import Parser, UserError, number, replacing, run_script, say
+from console import Parser, UserError, number, one_line, replacing, run_script, say
 from models import NETWORKS
 from models.base import infer
 from textfile import decode, lines_of
@@ -76,8 +76,13 @@ def read_texts(source, column, show):
     name = "standard input" if source == "-" else source
     texts = (decode(name, line, i).rstrip("\r\n") for i, line in enumerate(lines))
     kinds = {".jsonl": _json_texts, ".csv": _table_texts, ".tsv": _table_texts}
-    kind = next((kinds[suffix] for suffix in Path(source).suffixes[-2:] if suffix in kinds), None)
+    kind = kinds.get(_suffix(source))
     return kind(texts, name, column) if kind else texts
+
+
+def _suffix(source):
+    """A file's suffix, before one of compression."""
+    return Path(source.removesuffix(".gz").removesuffix(".bz2")).suffix
 
 
 def _json_texts(lines, name, column):
@@ -97,18 +102,20 @@ def _json_texts(lines, name, column):
 
 
 def _table_texts(lines, name, column):
-    tabs = ".tsv" in Path(name).suffixes[-2:]
-    options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if _suffix(name) == ".tsv" else {}
     csv.field_size_limit(1 << 30)
-    reader = csv.reader((line + "\n" for line in lines), **options)
-    header = next(reader, [])
-    if column not in header:
-        raise UserError(f"{name} has no column {column!r}; it has {', '.join(header)}; --text COLUMN names another")
-    place = header.index(column)
-    for row in reader:
-        if row and len(row) != len(header):
-            raise UserError(f"{name}, line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
-        yield row[place] if row else ""
+    reader = csv.reader((line + "\n" for line in lines), strict=True, **options)
+    try:
+        header = next(reader, [])
+        if column not in header:
+            raise UserError(f"{name} has no column {column!r}; it has {', '.join(header)}; --text COLUMN names another")
+        place = header.index(column)
+        for row in reader:
+            if row and len(row) != len(header):
+                raise UserError(f"{name}, line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
+            yield row[place] if row else ""
+    except csv.Error as error:
+        raise UserError(f"{name}, line {reader.line_num}: {error}") from error
 
 
 class Writer:
@@ -137,11 +144,7 @@ class Writer:
                 self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
                 pairs = pairs or [("", 0.0)] * count
-                clean = text.translate(_BLANKS)
-                self._row([clean, *(field for label, value in pairs for field in (label, f"{value:.4f}"))])
-
-
-_BLANKS = str.maketrans("\t\r\n", "   ")
+                self._row([one_line(text), *(field for label, value in pairs for field in (label, f"{value:.4f}"))])
 
 
 def prompt(predictor, top_k):

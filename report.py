@@ -1,6 +1,5 @@
 """What a run leaves under `log/<model>/<time>/`: curves, `metrics.json`, two pictures, `predictions.tsv`."""
 
-import csv
 import importlib.util
 import json
 import logging
@@ -11,7 +10,7 @@ import numpy as np
 from matplotlib import font_manager
 from sklearn.metrics import classification_report, confusion_matrix
 
-from console import replacing
+from console import one_line, replacing
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -40,10 +39,10 @@ def write_predictions(directory, texts, labels, predicted, probabilities, classe
     """`predictions.tsv`: wrong rows first, the most confident ones before the others."""
     order = np.lexsort((-probabilities, predicted == labels))
     with replacing(Path(directory) / "predictions.tsv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator="\n")
-        writer.writerow(["text", "label", "predicted", "probability"])
+        file.write("text\tlabel\tpredicted\tprobability\n")
         for i in order:
-            writer.writerow([texts[i], classes[labels[i]], classes[predicted[i]], f"{probabilities[i]:.4f}"])
+            names = (classes[labels[i]], classes[predicted[i]])
+            file.write("\t".join((one_line(texts[i]), *names, f"{probabilities[i]:.4f}")) + "\n")
 
 
 def draw_confusion_matrix(directory, matrix, classes):

@@ -58,14 +58,14 @@ def read_vectors(args, config, directory, vocabulary):
     if args.embed not in (type(config).embed, weights.shape[1]):
         raise UserError(f"--embed {args.embed}, but the vectors in {path} are {weights.shape[1]} wide")
     config.embed = weights.shape[1]
-    return weights, hashlib.sha256(path.read_bytes()).hexdigest()
+    return weights, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def say_what_is_cut(lengths, pad_size):
     cut = int((lengths > pad_size).sum())
     if cut:
         whole = int(np.quantile(lengths, 0.99, method="higher"))
-        advice = f"; --pad_size {min(whole, 512)} keeps 99 % whole" if whole > pad_size else ""
+        advice = f"; --pad_size {whole} keeps 99 % whole" if whole > pad_size else ""
         share = f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%})"
         say(f"{share} are longer than {pad_size} tokens and are cut{advice}")
 

@@ -67,16 +67,8 @@ class LabelledFile:
             codes = codepoints(text)
             ends = np.flatnonzero(codes == NEWLINE)
             starts = np.concatenate(([0], ends[:-1] + 1))
-            tabs = np.flatnonzero(codes == TAB)
-            past = np.searchsorted(tabs, ends)
-            one_tab = np.diff(past, prepend=0) == 1
-            tab = np.where(one_tab, tabs[np.maximum(past, 1) - 1] if len(tabs) else 0, starts)
-            trim = _Trimmer(codes)
-            text_starts, text_ends = trim(starts, tab)
-            label_starts, label_ends = trim(np.minimum(tab + 1, ends), ends)
-            labels = self._lookup(codes, label_starts, label_ends)
-            solid = np.diff(trim(starts, ends), axis=0)[0] > 0
-            good = one_tab & (text_ends > text_starts) & (labels >= 0)
+            text_starts, text_ends, labels, solid = self._parse(codes, starts, ends)
+            good = (text_ends > text_starts) & (labels >= 0)
             bad = np.flatnonzero(solid & ~good)
             for row in bad[: 10 - min(10, len(problems))]:
                 line = text_of(codes[starts[row] : ends[row]])
@@ -96,6 +88,20 @@ class LabelledFile:
         if blank:
             say(f"{self.path}: {blank} blank lines skipped")
         self._warn_of_absent_classes()
+
+    def _parse(self, codes, starts, ends):
+        """Where each line's text starts and ends, its label (-1 where it has none), and whether it is not blank.
+
+        A line without exactly one tab has an empty text.
+        """
+        tabs = np.flatnonzero(codes == TAB)
+        past = np.searchsorted(tabs, ends)
+        one_tab = np.diff(past, prepend=0) == 1
+        tab = np.where(one_tab, tabs[np.maximum(past, 1) - 1] if len(tabs) else 0, starts)
+        trim = _Trimmer(codes)
+        labels = self._lookup(codes, *trim(np.minimum(tab + 1, ends), ends))
+        solid = np.diff(trim(starts, ends), axis=0)[0] > 0
+        return *trim(starts, tab), labels, solid
 
     def _lookup(self, codes, starts, ends):
         """The class index of each span, -1 where the span is no label."""

@@ -16,7 +16,7 @@ import torch
 import vectors
 from console import Parser, UserError, boolean, number, run_script, say
 from textfile import LabelledFile, read_classes
-from vocabulary import SEGMENTERS, RawTokens, Rows, choose_segmenter, concatenate, texts_of
+from vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, concatenate, texts_of
 
 ROOT = Path(__file__).parent
 BATCH_TOKENS = 8192  # of a batch in evaluation and prediction
@@ -35,7 +35,7 @@ class Dataset(NamedTuple):
     """A dataset, read and encoded; the vocabulary is that of its train.txt."""
 
     classes: list
-    vocabulary: object
+    vocabulary: Vocabulary
     train: Split
     dev: Split
     test: Split
@@ -59,9 +59,8 @@ def read_dataset(directory, word=False, segmenter="auto", max_vocab=10000):
     classes = _read_classes(directory)
     vocabulary, train = _read_train(directory, classes, word, segmenter, max_vocab)
     dev = _read_split(directory, "dev", classes, vocabulary)
-    return Dataset(
-        classes, vocabulary, train, dev, _read_split(directory, "test", classes, vocabulary, keep_texts=True)
-    )
+    test = _read_split(directory, "test", classes, vocabulary, keep_texts=True)
+    return Dataset(classes, vocabulary, train, dev, test)
 
 
 def _read_classes(directory):
@@ -78,14 +77,16 @@ def _read_train(directory, classes, word, segmenter, max_vocab):
         tokens = tokens or RawTokens(_decide_segmenter(word, segmenter, texts))
         tokens.add(texts)
     vocabulary = tokens.count(max_vocab)
-    return vocabulary, Split(tokens.encode(vocabulary), file.labels(), file.digest.hexdigest(), None)
+    return vocabulary, Split(tokens.encode(vocabulary), file.labels(), file.digest.hexdigest()[:16], None)
 
 
 def _read_split(directory, name, classes, vocabulary, keep_texts=False):
     file = LabelledFile(Path(directory) / "data" / f"{name}.txt", classes)
     parts = [(vocabulary.encode(texts), texts if keep_texts else None) for texts in file]
     rows, texts = zip(*parts, strict=True)
-    return Split(concatenate(rows), file.labels(), file.digest.hexdigest(), concatenate(texts) if keep_texts else None)
+    return Split(
+        concatenate(rows), file.labels(), file.digest.hexdigest()[:16], concatenate(texts) if keep_texts else None
+    )
 
 
 def _decide_segmenter(word, segmenter, texts):

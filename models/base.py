@@ -27,7 +27,7 @@ class Config:
 
     num_epochs: int = flag(20, "passes over the training data", low=1)
     batch_size: int = flag(128, "rows a training step", low=1)
-    pad_size: int = flag(32, "tokens at which a row is cut", low=1, high=512)
+    pad_size: int = flag(32, "tokens at which a row is cut", low=1)
     learning_rate: float = flag(1e-3, "of Adam", low=0, open_low=True)
     require_improvement: int = flag(1000, "stop after so many steps without a better validation loss", low=1)
     dropout: float = flag(

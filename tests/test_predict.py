@@ -104,6 +104,7 @@ def test_words_are_segmented_as_in_training(tiny, tmp_path):
     [
         ("a.csv", b"id,title\n1,x\n", "a.csv has no column 'text'; it has id, title; --text COLUMN names another"),
         ("a.csv", b"id,text\n1,x\n2\n", "a.csv, line 3: 1 fields, the header has 2"),
+        ("a.csv", b'id,text\n1,"x\n', "a.csv, line 2: unexpected end of data"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "a.jsonl, line 2: no text at 'text'; it has text"),
         ("a.jsonl", b"[]\n", "a.jsonl, line 1: no text at 'text'; it has no object"),
         ("a.jsonl", b"{text\n", "a.jsonl, line 1: no JSON"),
