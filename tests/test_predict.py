@@ -1,3 +1,4 @@
+import gzip
 import json
 import math
 import os
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, script
+from console import UserError
 from models import NETWORKS
-from predict import Predict
+from predict import Predict, parse_args, read_texts
 
 TEXTS = ["央行下调存款准备金率", "北京二手房价格上涨", "", "A股三大股指收涨 券商股领跑" * 4]
 FEW = ("--num_epochs", 2, "--embed", 16, "--device", "cpu")
@@ -54,22 +56,27 @@ def test_arguments_files_and_pipes_agree(trained, tmp_path):
     (tmp_path / "t.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "t.csv").write_text("id,title\n" + "".join(f'1,"{text}"\n' for text in TEXTS), encoding="utf-8-sig")
     (tmp_path / "t.tsv").write_bytes(("title\tid\r\n" + "".join(f"{text}\t1\r\n" for text in TEXTS)).encode())
+    for suffix in ("txt", "jsonl", "csv", "tsv"):
+        assert list(read_texts(str(tmp_path / f"t.{suffix}"), "title", show=False)) == TEXTS
     base = ("predict.py", "--dataset", trained)
-    expected = script(*base, "--input", tmp_path / "t.txt").stdout
-    header, rows = rows_of(expected)
+    done = script(*base, *TEXTS)
+    header, rows = rows_of(done.stdout)
     assert header == ["text", "label", "probability"]
     assert [row[0] for row in rows] == TEXTS
     assert rows[2] == ["", "", "0.0000"]
-    for suffix in ("jsonl", "csv", "tsv"):
-        assert script(*base, "--input", tmp_path / f"t.{suffix}", "--text", "title").stdout == expected
-    assert script(*base, "--input", "-", stdin="\n".join(TEXTS)).stdout == expected
-    assert script(*base, stdin="\n".join(TEXTS)).stdout == expected
-    done = script(*base, *TEXTS)
-    assert done.stdout == expected
     assert "saved_dict/TextCNN.ckpt (TextCNN, 3 classes)" in done.stderr.replace(os.sep, "/")
     assert "1 texts were longer than the 32 tokens" in done.stderr
-    script(*base, "--input", tmp_path / "t.txt", "--output", tmp_path / "out.tsv")
-    assert (tmp_path / "out.tsv").read_text(encoding="utf-8") == expected
+    assert script(*base, stdin="\n".join(TEXTS)).stdout == done.stdout
+    script(*base, "--input", tmp_path / "t.csv", "--text", "title", "--output", tmp_path / "out.tsv")
+    assert (tmp_path / "out.tsv").read_text(encoding="utf-8") == done.stdout
+
+
+def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
+    with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
+        file.write(b"text\nx\n")
+    assert list(read_texts(str(tmp_path / "t.csv.gz"), "text", show=False)) == ["x"]
+    (tmp_path / "t.csv.txt").write_bytes(b"text\nx\n")
+    assert list(read_texts(str(tmp_path / "t.csv.txt"), "text", show=False)) == ["text", "x"]
 
 
 def test_top_k_and_jsonl(trained, tmp_path):
@@ -112,32 +119,50 @@ def test_words_are_segmented_as_in_training(tiny, tmp_path):
         ("missing.txt", None, "missing.txt cannot be read: No such file"),
     ],
 )
-def test_bad_input_ends_in_one_line_and_leaves_no_output(trained, tmp_path, name, content, message):
+def test_bad_input_is_told_with_its_line(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    arguments = ("--dataset", trained, "--input", tmp_path / name, "--output", tmp_path / "out.tsv")
+    with pytest.raises(UserError) as error:
+        list(read_texts(str(tmp_path / name), "text", show=False))
+    assert message in str(error.value)
+
+
+def test_bad_input_ends_in_one_line_and_leaves_no_output(trained, tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\n新闻,1\n新闻\n", encoding="utf-8")
+    arguments = ("--dataset", trained, "--input", tmp_path / "a.csv", "--output", tmp_path / "out.tsv")
     done = script("predict.py", *arguments, check=False)
     assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out.tsv").exists()
+    assert done.stderr.splitlines()[1:] == [f"predict.py: {tmp_path / 'a.csv'}, line 3: 1 fields, the header has 2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "nowhere"}, "no checkpoint of a network in nowhere"),
+        ({"model": "DPCNN", "dataset": "nowhere"}, "no DPCNN.ckpt in nowhere"),
+        ({"checkpoint": "nowhere.ckpt"}, "nowhere.ckpt: no such file"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there(settings, message):
+    with pytest.raises(UserError, match=message):
+        Predict(**settings)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--dataset", "nowhere"), "no checkpoint of a network in nowhere"),
-        (("--model", "DPCNN", "--dataset", "nowhere"), "no DPCNN.ckpt in nowhere"),
-        (("--checkpoint", "nowhere.ckpt"), "nowhere.ckpt: no such file"),
         (("--checkpoint", "a", "--model", "DPCNN"), "--checkpoint is given, and --model or --dataset too"),
         (("--input", "a", "b"), "texts and --input are both given"),
+        (("--top_k", "0"), "argument --top_k: 0 is out of range, expected at least 1"),
     ],
 )
-def test_a_mistake_ends_in_one_line(arguments, message):
-    done = script("predict.py", *arguments, check=False)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_flags_that_do_not_go_together(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        parse_args()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_default_is_the_sample_where_thucnews_is_not(trained, tmp_path):

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from conftest import ENVIRONMENT, ROOT, command, sample_rows, script, write_dataset
 from models import NETWORKS
+from run import parse_args
 
 SMALL = ("--num_epochs", 2, "--embed", 16, "--device", "cpu")
 
@@ -155,11 +157,25 @@ def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
     ("arguments", "message"),
     [
         (("--model", "TextGNN"), "--model: invalid choice: 'TextGNN'"),
-        (("--dataset", "nowhere"), "--dataset nowhere: no such directory; expected one that holds data/class.txt"),
         (("--batch_size", "0"), "argument --batch_size: 0 is out of range, expected at least 1"),
         (("--dropout", "x"), "argument --dropout: invalid float value: 'x'"),
         (("--word", "maybe"), "'maybe' is neither True nor False"),
         (("--batchsize", "3"), "unrecognized arguments: --batchsize 3"),
+        (("--model", "FastText", "--filter_sizes", "3"), "unrecognized arguments: --filter_sizes 3"),
+    ],
+)
+def test_a_mistaken_flag_is_told(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        parse_args()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "nowhere"), "--dataset nowhere: no such directory; expected one that holds data/class.txt"),
         (("--segmenter", "space", "--word", "False"), "--segmenter space is for words: add --word True"),
         (("--device", "cuda"), "--device cuda: torch"),
         (("--embedding", "nowhere.npz"), "--embedding nowhere.npz: no such file"),
