@@ -49,7 +49,7 @@ def save(path, name, config, classes, vocabulary, model, metrics):
 def load(path, device="cpu"):
     """Reads a checkpoint and builds its model, in evaluation mode. Raises UserError for any other file."""
     content = read(path, device)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
         what = (
             "weights alone, as the earlier toolkit saved them" if _is_bare(content) else "no checkpoint of this toolkit"
         )
@@ -98,8 +98,9 @@ class State:
     settings: all that decides the weights; a file of other settings is refused. model: None for a run that is over.
     """
 
-    def __init__(self, path, settings, model=None, optimizers=()):
-        self.path, self.settings, self.model, self.optimizers = Path(path), settings, model, optimizers
+    def __init__(self, path, settings, device, model=None, optimizers=()):
+        self.path, self.settings, self.device = Path(path), settings, device
+        self.model, self.optimizers = model, optimizers
         self.saved_at = self.cost = 0.0
 
     def clear(self):
@@ -115,7 +116,8 @@ class State:
             content["weights"] = self.model.state_dict()
             content["optimizers"] = [optimizer.state_dict() for optimizer in self.optimizers]
             content["random"] = torch.get_rng_state()
-            content["cuda_random"] = torch.cuda.get_rng_state_all()
+            if self.device.type == "cuda":
+                content["cuda_random"] = torch.cuda.get_rng_state(self.device)
         with replacing(self.path) as file:
             torch.save(content, file)
         self.saved_at = time.monotonic()
@@ -148,6 +150,6 @@ class State:
             for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             torch.set_rng_state(content["random"])
-            if len(content["cuda_random"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all(content["cuda_random"])
+            if self.device.type == "cuda" and "cuda_random" in content:
+                torch.cuda.set_rng_state(content["cuda_random"], self.device)
         return content["progress"]

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -92,27 +91,23 @@ def replacing(path, mode="wb", **kwargs):
 
     Raises UserError where the file cannot be written.
     """
-    path, temporary = Path(path), None
+    path = Path(path).resolve()  # what a link points to is replaced, not the link
+    special = path.exists() and not path.is_file()  # a pipe, a device
+    temporary = path if special else path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
-        with open(handle, mode, **kwargs) as file:
+        with open(temporary, mode, **kwargs) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # a power cut after the move must not leave an empty file
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
-        _move(temporary, path)
+            if not special:
+                os.fsync(file.fileno())  # a power cut after the move must not leave an empty file
+        if not special:
+            _move(temporary, path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        if not special and temporary.exists():
+            temporary.unlink()
 
 
 def _move(source, target, patience=5.0):
@@ -132,8 +127,8 @@ def run_script(main):
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if not stream.isatty():
             stream.reconfigure(encoding="utf-8")  # files and pipes are UTF-8 whatever the console's code page
-        elif stream is not sys.stdin:
-            stream.reconfigure(errors="replace")
+        if stream is not sys.stdin:
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()

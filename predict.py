@@ -77,12 +77,14 @@ def read_texts(source, column, show):
     texts = (decode(name, line, i).rstrip("\r\n") for i, line in enumerate(lines))
     kinds = {".jsonl": _json_texts, ".csv": _table_texts, ".tsv": _table_texts}
     kind = kinds.get(_suffix(source))
-    return kind(texts, name, column) if kind else texts
+    if column and not kind:
+        raise UserError(f"--text {column} names a column, but {name} is no .jsonl, .csv or .tsv file")
+    return kind(texts, name, column or "text") if kind else texts
 
 
 def _suffix(source):
     """A file's suffix, before one of compression."""
-    return Path(source.removesuffix(".gz").removesuffix(".bz2")).suffix
+    return Path(source.lower().removesuffix(".gz").removesuffix(".bz2")).suffix
 
 
 def _json_texts(lines, name, column):
@@ -166,7 +168,7 @@ def parse_args():
     parser = Parser(__doc__)
     parser.add_argument("texts", nargs="*", help="texts to classify")
     parser.add_argument("--input", help="file of texts, a line each, or .jsonl, .csv, .tsv; - is standard input")
-    parser.add_argument("--text", default="text", metavar="COLUMN", help="the column or key of the texts")
+    parser.add_argument("--text", metavar="COLUMN", help="the column or key of the texts in --input (text)")
     parser.add_argument("--output", help="file to write (the screen)")
     parser.add_argument(
         "--format", choices=["tsv", "jsonl"], help="of the output (tsv, or jsonl where --output says so)"
@@ -190,6 +192,8 @@ def main():
     say(f"Checkpoint: {shown(predictor.path)} ({predictor.saved.name}, {len(predictor.classes)} classes)")
     top_k = min(args.top_k, len(predictor.classes)) if args.top_k else None
     if not args.texts and not args.input and sys.stdin.isatty():
+        if args.output or args.format:
+            raise UserError("--output and --format are for texts that are given as arguments or with --input")
         prompt(predictor, top_k)
         return
     show_bar = bool(args.output) or not sys.stdout.isatty()

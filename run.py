@@ -53,6 +53,7 @@ def read_vectors(args, config, directory, vocabulary):
         return None, None
     path = vectors.find(directory, args.embedding)
     if path is None:
+        say("Vectors: random")
         return None, None
     weights = vectors.load(path, vocabulary, args.seed)
     if args.embed not in (type(config).embed, weights.shape[1]):
@@ -99,7 +100,8 @@ def main():
     say(f"Device: {describe_device(device)}")
     names = ("seed", "word", "segmenter", "max_vocab", "class_weight", "label_smoothing", "eval_every")
     settings = dataclasses.asdict(config) | {name: getattr(args, name) for name in names} | {"vectors": digest}
-    settings |= {"classes": dataset.classes}
+    amp = args.amp == "auto" and has_bfloat16(device)
+    settings |= {"classes": dataset.classes, "amp": amp}
     settings |= {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
     run = Run(
         name=args.model,
@@ -114,7 +116,7 @@ def main():
         label_smoothing=args.label_smoothing,
         eval_every=args.eval_every,
         resume=args.resume,
-        amp=args.amp == "auto" and has_bfloat16(device),
+        amp=amp,
     )
     try:
         progress = train(run)
@@ -122,7 +124,7 @@ def main():
         say("Interrupted: the same command with --resume goes on from the last saved step")
         sys.exit(130)
     if progress.finished:
-        say(f"This run is finished already: its report is in {progress.log}; without --resume it starts anew")
+        say(f"This run is finished already, its report is in {run.logs / progress.log}; start anew without --resume")
     else:
         test(run, progress)
 

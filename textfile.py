@@ -6,6 +6,7 @@ A labelled file is read without a Python loop over its rows, but for the telling
 import bz2
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ class LabelledFile:
         if not fields[0].strip():
             return f"an empty text in {excerpt}"
         label = fields[1].strip()
-        if label.lstrip("-").isdecimal() and self.takes_indices:
+        if label.lstrip("-").isdecimal() and str(int(label)) == label and self.takes_indices:
             return f"label {label} is out of range, 0 to {len(self.classes) - 1}"
         return f"label {label!r} is unknown" if label else f"an empty label in {excerpt}"
 
@@ -170,13 +171,13 @@ def _blocks(path, digest):
                 end = chunk.rfind(b"\n") + 1
                 chunk, rest = chunk[:end], chunk[end:]
                 if chunk:
-                    yield decode(path, chunk, lines)
+                    yield decode(path, chunk, lines, advise=True)
                     lines += chunk.count(b"\n")
     except OSError as error:
         present = ", ".join(sorted(entry.name for entry in path.parent.glob("*"))) or "nothing"
         raise UserError(f"{path}: {error.strerror}; in {path.parent} there is: {present}") from error
     if rest:
-        yield decode(path, rest + b"\n", lines)
+        yield decode(path, rest + b"\n", lines, advise=True)
     elif not lines:
         raise UserError(f"{path} is empty")
 
@@ -184,7 +185,7 @@ def _blocks(path, digest):
 def lines_of(path, show=True):
     """A file's lines as bytes, plain or out of a .gz or .bz2, never more than a few in memory; with `show` a bar."""
     path = Path(path)
-    opener = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, lambda file: file)
+    opener = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix.lower(), lambda file: file)
     try:
         with open(path, "rb") as raw, opener(raw) as file:
             size = path.stat().st_size or None  # a pipe has none
@@ -193,17 +194,21 @@ def lines_of(path, show=True):
                     if i % 1000 == 0 and size:
                         progress.update(raw.tell() - progress.n)
                     yield line
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def decode(path, content, lines):
-    """A file's bytes as text. Raises UserError with the line, counted from `lines` before, where they are no UTF-8."""
+def decode(path, content, lines, advise=False):
+    """A file's bytes as text. Raises UserError with the line, counted from `lines` before, where they are no UTF-8.
+
+    With `advise` it tells the command that converts the file.
+    """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = lines + content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8. {_encoding_advice(path, content)}") from error
+        advice = _encoding_advice(path, content) if advise else "Save it as UTF-8"
+        raise UserError(f"{path}, line {line}: not UTF-8. {advice}") from error
     return text.removeprefix("\ufeff") if lines == 0 else text
 
 
@@ -213,6 +218,6 @@ def _encoding_advice(path, content):
         try:
             content.decode(encoding)
         except UnicodeDecodeError:
-            return "Save the file as UTF-8"
+            return "Save it as UTF-8"
     command = f"from pathlib import Path; p = Path({str(path)!r}); p.write_text(p.read_text('{encoding}'), 'utf-8')"
     return f'It reads as {encoding.upper()}; to convert it: python -c "{command}"'

@@ -54,6 +54,10 @@ class Run:
     def state(self):
         return self.output / "saved_dict" / f"{self.name}.resume"
 
+    @property
+    def logs(self):
+        return self.output / "log" / self.name
+
     def batches(self, split):
         rows = split.rows.cut(self.config.pad_size)
         return Batches(rows, split.labels, self.dataset.vocabulary.pad, self.device)
@@ -63,7 +67,7 @@ class Run:
 class Progress:
     """Where a training stands: what a resumed one needs besides weights, optimizers and random numbers."""
 
-    log: str  # the directory of this run's log
+    log: str  # the name of this run's directory under `Run.logs`
     step: int = 0  # steps done
     epoch: int = 0  # epochs done
     step_in_epoch: int = 0
@@ -84,9 +88,9 @@ def train(run):
     config, model = run.config, run.model
     batches, dev = run.batches(run.dataset.train), run.batches(run.dataset.dev)
     optimizers = make_optimizers(model, config.learning_rate)
-    state = checkpoint.State(run.state, run.settings, model, optimizers)
+    state = checkpoint.State(run.state, run.settings, run.device, model, optimizers)
     saved = state.restore() if run.resume else state.clear()
-    progress = Progress(**saved) if saved else Progress(log=new_log(run.output / "log" / run.name))
+    progress = Progress(**saved) if saved else Progress(log=new_log(run.logs))
     if progress.finished:
         return progress
     loss_weight = class_weights(run)
@@ -94,7 +98,7 @@ def train(run):
     start = time.monotonic() - progress.seconds
     window = Window(run.device)
     autocast = torch.autocast(run.device.type, torch.bfloat16, enabled=run.amp)
-    with SummaryWriter(progress.log) as writer:
+    with SummaryWriter(str(run.logs / progress.log), purge_step=progress.step + 1) as writer:
         for epoch in range(progress.epoch, config.num_epochs):
             if progress.stopped:
                 break
@@ -188,7 +192,7 @@ def test(run, progress):
     echo(str(matrix))
     seconds = time.monotonic() - start
     echo(f"Time usage: {duration(seconds)}")
-    log = Path(progress.log)
+    log = run.logs / progress.log
     metrics = {
         "model": run.name,
         "device": str(run.device),
@@ -204,7 +208,7 @@ def test(run, progress):
     report.draw_losses(log, progress.history)
     report.draw_confusion_matrix(log, matrix, classes)
     progress.finished = True
-    checkpoint.State(run.state, run.settings).save(dataclasses.asdict(progress))
+    checkpoint.State(run.state, run.settings, run.device).save(dataclasses.asdict(progress))
     say(f"Checkpoint: {run.checkpoint}; report, pictures and predictions: {log}")
 
 
@@ -256,7 +260,7 @@ def default_eval_every(train_rows, dev_rows, batch_size):
 
 
 def new_log(directory):
-    """A new directory named by the time."""
+    """Makes a new directory, named by the time; returns its name."""
     name = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -265,7 +269,7 @@ def new_log(directory):
         (directory / name).mkdir()
     except OSError as error:
         raise UserError(f"{directory} cannot be written ({error.strerror}); use --output DIR") from error
-    return str(directory / name)
+    return name
 
 
 def duration(seconds):

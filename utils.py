@@ -139,8 +139,8 @@ class Batches:
         return [plan[i] for i in rng.permutation(len(plan))]
 
     def by_length(self):
-        """Batches for evaluation and prediction, as arrays of row numbers, the longest rows first."""
-        order = np.argsort(-self.lengths, kind="stable")
+        """Batches for evaluation and prediction, as arrays of row numbers, the longest first; without empty rows."""
+        order = np.argsort(-self.lengths, kind="stable")[: np.count_nonzero(self.lengths)]
         start = 0
         while start < len(order):
             end = start + max(1, BATCH_TOKENS // int(self.lengths[order[start]]))

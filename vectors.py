@@ -6,6 +6,7 @@ toolkit have no tokens: their rows follow the `vocab.pkl` beside them.
 
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def load(path, vocabulary, seed):
         with np.load(path, allow_pickle=False) as file:
             embeddings = np.asarray(file["embeddings"], np.float32)
             tokens = file["tokens"].tolist() if "tokens" in file else _pickled_tokens(path, len(embeddings))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is no .npz file with `embeddings`, an array of numbers ({error})") from error
     if embeddings.ndim != 2 or len(tokens) != len(embeddings) or not embeddings.size:
         raise UserError(f"{path}: {len(tokens)} tokens but embeddings of shape {embeddings.shape}; make the file anew")
@@ -108,13 +109,13 @@ def extract(source, vocabulary, target):
             if len(fields) == 1 and name.isdigit() and fields[0].isdigit():  # a header: number of rows, width
                 width = int(fields[0])
                 continue
-        width = width or len(values.split())
         if name in wanted:
             try:
                 row = np.array(values.split(), np.float32)
             except ValueError:
                 row = np.empty(0)
-            if len(row) != width or not np.isfinite(row).all():
+            width = width or len(row)
+            if len(row) != width or not width or not np.isfinite(row).all():
                 malformed.append(line_number)
                 continue
             tokens.append(wanted.pop(name))

@@ -60,6 +60,7 @@ def words(text, segmenter):
     """A text's words: split at spaces, or segmented by jieba."""
     if segmenter == "space":
         return text.split()
+    text = text.encode(errors="replace").decode()  # half of a surrogate pair is no text to Rust
     return [word for word in _jieba().cut(text) if not word.isspace()]
 
 
@@ -125,7 +126,7 @@ class Vocabulary:
         if segmenter not in SEGMENTERS:
             raise UserError(f"segmenter {segmenter!r} is unknown, expected one of {', '.join(SEGMENTERS)}")
         self.tokens, self.segmenter = [*tokens, UNK, PAD], segmenter
-        self.ids = {token: i for i, token in enumerate(self.tokens)}
+        self.ids = {token: i for i, token in enumerate(tokens)}  # a word "<PAD>" in a text is no padding
         self.unk, self.pad = len(tokens), len(tokens) + 1
 
     def __len__(self):

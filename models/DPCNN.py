@@ -1,9 +1,9 @@
 """DPCNN: Deep Pyramid Convolutional Neural Networks for Text Categorization, Johnson & Zhang 2017,
 https://aclanthology.org/P17-1052
 
-Departures: bigrams (see `base.Embedding`); one pair of convolutions is shared by all blocks (the paper has a pair a
-block); dropout before the classifier. The number of blocks follows `pad_size`: as many as bring a row of that length
-down to one token.
+Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); one pair of convolutions is shared by all
+blocks (the paper has a pair a block); dropout before the classifier. The number of blocks follows `pad_size`: as many
+as bring a row of that length down to one token.
 """
 
 from dataclasses import dataclass

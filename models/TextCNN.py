@@ -1,7 +1,8 @@
 """TextCNN: Convolutional Neural Networks for Sentence Classification, Kim 2014, https://arxiv.org/abs/1408.5882
 
-Departures: bigrams (see `base.Embedding`); one channel of embeddings, which are trained; a convolution begins at each
-of a row's tokens, also where it reaches past the last one (a row may be shorter than a filter is wide).
+Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); one channel of embeddings, which are trained;
+a convolution begins at each of a row's tokens, also where it reaches past the last one (a row may be shorter than a
+filter is wide).
 """
 
 from dataclasses import dataclass

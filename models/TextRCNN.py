@@ -2,7 +2,8 @@
 https://ojs.aaai.org/index.php/AAAI/article/view/9513
 
 Departures: bigrams (see `base.Embedding`), and half of the embeddings dropped, since with them an LSTM learns its rows
-by heart in two epochs; an LSTM in place of the plain recurrence; no tanh layer between the states and the pooling.
+by heart in two epochs; an LSTM in place of the plain recurrence; no tanh layer between the states and the pooling;
+dropout before the classifier.
 """
 
 from dataclasses import dataclass

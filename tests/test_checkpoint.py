@@ -51,6 +51,12 @@ def test_an_earlier_toolkits_weights_are_refused_with_the_reason(tmp_path):
         checkpoint.load(tmp_path / "old.ckpt")
 
 
+def test_a_state_to_resume_from_is_no_checkpoint(tmp_path):
+    checkpoint.State(tmp_path / "m.resume", {}, torch.device("cpu")).save({"step": 3})
+    with pytest.raises(UserError, match="no checkpoint of this toolkit"):
+        checkpoint.load(tmp_path / "m.resume")
+
+
 class Hostile:
     def __reduce__(self):
         return os.system, ("touch owned",)

@@ -1,4 +1,6 @@
 import argparse
+import os
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,17 @@ def test_a_crash_leaves_the_old_file(tmp_path):
         file.write(b"new")
     assert path.read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.ckpt"]
+
+
+def test_a_link_is_followed_and_a_device_is_written_to(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with replacing(tmp_path / "link", "w") as file:
+        file.write("new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+    with replacing(os.devnull, "w") as file:
+        file.write("gone")
+    assert not Path(os.devnull).is_file()
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

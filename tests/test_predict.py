@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import predict
 from conftest import ROOT, script
 from console import UserError
 from models import NETWORKS
@@ -57,7 +58,9 @@ def test_arguments_files_and_pipes_agree(trained, tmp_path):
     (tmp_path / "t.csv").write_text("id,title\n" + "".join(f'1,"{text}"\n' for text in TEXTS), encoding="utf-8-sig")
     (tmp_path / "t.tsv").write_bytes(("title\tid\r\n" + "".join(f"{text}\t1\r\n" for text in TEXTS)).encode())
     for suffix in ("txt", "jsonl", "csv", "tsv"):
-        assert list(read_texts(str(tmp_path / f"t.{suffix}"), "title", show=False)) == TEXTS
+        assert (
+            list(read_texts(str(tmp_path / f"t.{suffix}"), None if suffix == "txt" else "title", show=False)) == TEXTS
+        )
     base = ("predict.py", "--dataset", trained)
     done = script(*base, *TEXTS)
     header, rows = rows_of(done.stdout)
@@ -71,12 +74,33 @@ def test_arguments_files_and_pipes_agree(trained, tmp_path):
     assert (tmp_path / "out.tsv").read_text(encoding="utf-8") == done.stdout
 
 
+def test_the_order_holds_over_many_chunks(trained, tmp_path, monkeypatch):
+    texts = [f"第{i}支基金上涨" * (1 + i % 5) if i % 7 else "" for i in range(100)]
+    (tmp_path / "t.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    outputs = []
+    for chunk in (100000, 9):
+        monkeypatch.setattr(predict, "CHUNK", chunk)
+        out = tmp_path / f"{chunk}.jsonl"
+        arguments = ["predict.py", "--dataset", trained, "--input", tmp_path / "t.txt", "--output", out]
+        monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+        predict.main()
+        outputs.append([json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()])
+    assert [row["text"] for row in outputs[0]] == texts
+    assert [row["label"] for row in outputs[0]] == [row["label"] for row in outputs[1]]
+
+
+def test_half_a_surrogate_pair_is_a_text(trained, tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"text": "坏\\ud83d"}', encoding="utf-8")
+    done = script("predict.py", "--dataset", trained, "--input", tmp_path / "t.jsonl")
+    assert rows_of(done.stdout)[1][0][0] == "坏\\ud83d"
+
+
 def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
     with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
         file.write(b"text\nx\n")
-    assert list(read_texts(str(tmp_path / "t.csv.gz"), "text", show=False)) == ["x"]
+    assert list(read_texts(str(tmp_path / "t.csv.gz"), None, show=False)) == ["x"]
     (tmp_path / "t.csv.txt").write_bytes(b"text\nx\n")
-    assert list(read_texts(str(tmp_path / "t.csv.txt"), "text", show=False)) == ["text", "x"]
+    assert list(read_texts(str(tmp_path / "t.csv.txt"), None, show=False)) == ["text", "x"]
 
 
 def test_top_k_and_jsonl(trained, tmp_path):
@@ -123,7 +147,7 @@ def test_bad_input_is_told_with_its_line(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as error:
-        list(read_texts(str(tmp_path / name), "text", show=False))
+        list(read_texts(str(tmp_path / name), None, show=False))
     assert message in str(error.value)
 
 

@@ -21,6 +21,11 @@ def test_each_epoch_sees_each_row_once(count):
     assert sorted(np.concatenate(list(batches.by_length()))) == list(range(count))
 
 
+def test_empty_rows_are_in_no_batch_of_a_prediction():
+    assert [rows.tolist() for rows in batches_of([0, 3, 0, 1]).by_length()] == [[1, 3]]
+    assert list(batches_of([0, 0]).by_length()) == []
+
+
 def test_epochs_differ_and_repeat():
     batches = batches_of(np.full(300, 5))
     first, again, other = (np.concatenate(batches.shuffled(32, 1, epoch)) for epoch in (0, 0, 1))

@@ -44,9 +44,23 @@ def test_a_file_without_the_tokens(tmp_path, content):
 def test_a_missing_or_damaged_file(tmp_path):
     with pytest.raises(UserError, match="cannot be read: No such file"):
         vectors.extract(tmp_path / "none.txt", Vocabulary(["好"]), tmp_path / "x.npz")
-    (tmp_path / "bad.gz").write_bytes(b"no gzip")
-    with pytest.raises(UserError, match=r"bad.gz cannot be read"):
-        vectors.extract(tmp_path / "bad.gz", Vocabulary(["好"]), tmp_path / "x.npz")
+    whole = gzip.compress(LINES.encode() * 1000)
+    for content in (b"no gzip", whole[:-20], whole[:40] + b"\xff" * 40 + whole[80:]):
+        (tmp_path / "bad.gz").write_bytes(content)
+        with pytest.raises(UserError, match=r"bad.gz cannot be read"):
+            vectors.extract(tmp_path / "bad.gz", Vocabulary(["好"]), tmp_path / "x.npz")
+
+
+def test_an_odd_first_line_does_not_decide_the_width(tmp_path):
+    assert extract(tmp_path, "New York 1 2 3\n" + LINES)["好"] == [1, 0, 0]
+
+
+def test_a_file_of_another_kind(tmp_path):
+    np.save(tmp_path / "e.npy", np.ones((2, 2)))
+    (tmp_path / "e.npz").write_bytes(b"PK no zip")
+    for name in ("e.npy", "e.npz"):
+        with pytest.raises(UserError, match=r"is no \.npz file with `embeddings`"):
+            vectors.load(tmp_path / name, Vocabulary(["好"]), seed=1)
 
 
 def test_rows_are_matched_by_token_not_by_place(tmp_path):
