@@ -140,9 +140,9 @@ class Writer:
             pairs = [(self.classes[i], value) for i, value in zip(ids, values.tolist(), strict=True)] if known else []
             if self.kind == "jsonl":
                 label, probability = pairs[0] if pairs else (None, 0.0)
-                row = {"text": text, "label": label, "probability": round(probability, 6)}
+                row = {"text": text, "label": label, "probability": round(probability, 4)}
                 if self.top_k:
-                    row["top_k"] = [[label, round(probability, 6)] for label, probability in pairs]
+                    row["top_k"] = [[label, round(probability, 4)] for label, probability in pairs]
                 self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
                 pairs = pairs or [("", 0.0)] * count

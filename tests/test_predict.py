@@ -32,7 +32,7 @@ def rows_of(text):
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_each_network_predicts_the_same_each_time(tiny, tmp_path, model):
-    small = ("--n_gram_vocab", 999) if model == "FastText" else ("--dim_model", 20) if model == "Transformer" else ()
+    small = ("--n_gram_vocab", 999) if model == "FastText" else ("--bigram_vocab", 999)
     script("run.py", "--model", model, "--dataset", tiny, "--output", tmp_path, *FEW, *small)
     predictor = Predict(model, dataset=tmp_path)
     probabilities = predictor.predict_proba(TEXTS)
@@ -113,7 +113,7 @@ def test_top_k_and_jsonl(trained, tmp_path):
         if text:
             assert row["top_k"][0] == [row["label"], row["probability"]]
             assert {label for label, _ in row["top_k"]} == {"财经", "房产", "股票"}
-            assert math.isclose(sum(value for _, value in row["top_k"]), 1, abs_tol=1e-5)
+            assert math.isclose(sum(value for _, value in row["top_k"]), 1, abs_tol=1e-3)
     plain = script("predict.py", "--dataset", trained, "--format", "jsonl", TEXTS[0]).stdout
     assert json.loads(plain) == {key: rows[0][key] for key in ("text", "label", "probability")}
     header, (row,) = rows_of(script("predict.py", "--dataset", trained, "--top_k", 2, "有\t标签").stdout)

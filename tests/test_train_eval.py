@@ -64,7 +64,7 @@ def test_training_stops_early(tmp_path):
 def test_a_loss_that_is_not_finite_is_told(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)] * 4)
     settings = ("--num_epochs", 5, "--batch_size", 1, "--learning_rate", 1e30, "--device", "cpu")
-    done = script("run.py", "--model", "TextRNN", "--dataset", dataset, *settings, check=False)
+    done = script("run.py", "--model", "DPCNN", "--dataset", dataset, *settings, check=False)
     assert done.returncode == 2
     assert "the loss is no finite number any more at step" in done.stderr
     assert "lower --learning_rate" in done.stderr

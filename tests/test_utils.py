@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from conftest import script, write_dataset
+from conftest import write_dataset
 from console import UserError
 from utils import BATCH_TOKENS, Batches, pick_device, read_dataset
 from vocabulary import Rows
@@ -76,16 +76,3 @@ def test_a_device_that_is_not_there():
         pick_device("tpu")
     with pytest.raises(UserError, match="finds no such device"):
         pick_device("cuda:99")
-
-
-def test_the_script_makes_vectors(tmp_path):
-    directory = write_dataset(tmp_path / "d", ["财经"], [("金价上涨", 0)])
-    source = tmp_path / "my.vec.txt"
-    source.write_text("金 1 2\n涨 3 4\n跌 5 6\n", encoding="utf-8")
-    done = script("utils.py", "--dataset", directory, "--vectors", source, "--name", "Mine")
-    assert "2 of 4 tokens found, 2 wide" in done.stderr
-    with np.load(directory / "data" / "embedding_Mine.npz") as file:
-        assert dict(zip(file["tokens"].tolist(), file["embeddings"].tolist(), strict=True)) == {
-            "金": [1, 2],
-            "涨": [3, 4],
-        }
