@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -27,7 +28,10 @@ def test_report(labels, predicted, classes):
     options = {"labels": range(len(classes)), "target_names": classes, "zero_division": 0}
     text = classification_report(labels, predicted, digits=4, **options)
     data = classification_report(labels, predicted, output_dict=True, **options)
-    return text, data, confusion_matrix(labels, predicted, labels=range(len(classes)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # scikit-learn wonders at a single class
+        matrix = confusion_matrix(labels, predicted, labels=range(len(classes)))
+    return text, data, matrix
 
 
 def write_metrics(directory, metrics):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import predict
-from conftest import ROOT, script
+import run
+from conftest import ROOT, here, script
 from console import UserError
 from models import NETWORKS
 from predict import Predict, parse_args, read_texts
@@ -31,9 +32,9 @@ def rows_of(text):
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_each_network_predicts_the_same_each_time(tiny, tmp_path, model):
+def test_each_network_predicts_the_same_each_time(tiny, tmp_path, monkeypatch, model):
     small = ("--n_gram_vocab", 999) if model == "FastText" else ("--bigram_vocab", 999)
-    script("run.py", "--model", model, "--dataset", tiny, "--output", tmp_path, *FEW, *small)
+    here(monkeypatch, run.main, "--model", model, "--dataset", tiny, "--output", tmp_path, *FEW, *small)
     predictor = Predict(model, dataset=tmp_path)
     probabilities = predictor.predict_proba(TEXTS)
     assert probabilities.shape == (4, 3)
@@ -81,9 +82,7 @@ def test_the_order_holds_over_many_chunks(trained, tmp_path, monkeypatch):
     for chunk in (100000, 9):
         monkeypatch.setattr(predict, "CHUNK", chunk)
         out = tmp_path / f"{chunk}.jsonl"
-        arguments = ["predict.py", "--dataset", trained, "--input", tmp_path / "t.txt", "--output", out]
-        monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
-        predict.main()
+        here(monkeypatch, predict.main, "--dataset", trained, "--input", tmp_path / "t.txt", "--output", out)
         outputs.append([json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()])
     assert [row["text"] for row in outputs[0]] == texts
     assert [row["label"] for row in outputs[0]] == [row["label"] for row in outputs[1]]
@@ -122,8 +121,8 @@ def test_top_k_and_jsonl(trained, tmp_path):
     assert row[0] == "有 标签"
 
 
-def test_words_are_segmented_as_in_training(tiny, tmp_path):
-    script("run.py", "--dataset", tiny, "--output", tmp_path, "--word", *FEW)
+def test_words_are_segmented_as_in_training(tiny, tmp_path, monkeypatch):
+    here(monkeypatch, run.main, "--dataset", tiny, "--output", tmp_path, "--word", *FEW)
     predictor = Predict("TextCNN", dataset=tmp_path)
     assert predictor.saved.vocabulary.segmenter == "jieba"
     known = predictor.saved.vocabulary.encode_texts(["基金公司"]).ids
@@ -182,9 +181,8 @@ def test_a_checkpoint_that_is_not_there(settings, message):
     ],
 )
 def test_flags_that_do_not_go_together(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["predict.py", *arguments])
     with pytest.raises(SystemExit) as stop:
-        parse_args()
+        here(monkeypatch, parse_args, *arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 

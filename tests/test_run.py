@@ -4,15 +4,14 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
-from conftest import ENVIRONMENT, ROOT, command, sample_rows, script, write_dataset
+import run
+from conftest import ENVIRONMENT, ROOT, command, here, sample_rows, script, write_dataset
 from models import NETWORKS
-from run import parse_args
 
 SMALL = ("--num_epochs", 2, "--embed", 16, "--bigram_vocab", 999, "--device", "cpu")
 
@@ -111,14 +110,15 @@ def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path)
     assert "Test Acc" in script(*arguments).stdout  # without --resume it is trained anew
 
 
-@pytest.mark.parametrize("model", ["TextRCNN", "FastText", "DPCNN"])
-def test_one_row_one_class_is_trained_at_the_first_epochs_end(tmp_path, model):
+@pytest.mark.parametrize("model", NETWORKS)
+def test_one_row_one_class_is_trained_at_the_first_epochs_end(tmp_path, monkeypatch, capsys, model):
     dataset = write_dataset(tmp_path / "d", ["唯一"], [("一", 0)])
     settings = ("--pad_size", 1, "--num_epochs", 1, "--embed", 8, "--device", "cpu")
     settings += ("--n_gram_vocab", 99) if model == "FastText" else ("--bigram_vocab", 99)
-    done = script("run.py", "--model", model, "--dataset", dataset, *settings)
-    assert "Iter:      1," in done.stdout
-    assert "Test Acc: 100.00%" in done.stdout
+    here(monkeypatch, run.main, "--model", model, "--dataset", dataset, *settings)
+    printed = capsys.readouterr().out
+    assert "Iter:      1," in printed
+    assert "Test Acc: 100.00%" in printed
 
 
 def test_the_model_saved_is_not_that_of_step_0(tmp_path):
@@ -131,14 +131,15 @@ def test_the_model_saved_is_not_that_of_step_0(tmp_path):
     assert re.search(r"类3 +0\.0000 +0\.0000 +0\.0000 +0\n", done.stdout)
 
 
-def test_two_hundred_classes_by_name_with_all_the_options(tmp_path):
+def test_two_hundred_classes_by_name_with_all_the_options(tmp_path, monkeypatch, capsys):
     names = [f"类别{i}" for i in range(200)]
     dataset = write_dataset(tmp_path / "d", names, [(f"第 {i} 类 的 新闻", names[i]) for i in range(200)])
     settings = ("--word", "True", "--segmenter", "jieba", "--class_weight", "balanced", "--label_smoothing", 0.1)
     settings += ("--max_vocab", 50, "--eval_every", 1, "--filter_sizes", 1, 5, "--batch_size", 100, *SMALL)
-    done = script("run.py", "--dataset", dataset, "--embedding", "random", *settings)
-    assert "Vocab size: 52" in done.stdout
-    assert done.stdout.count("Iter:") == 4
+    here(monkeypatch, run.main, "--dataset", dataset, "--embedding", "random", *settings)
+    printed = capsys.readouterr().out
+    assert "Vocab size: 52" in printed
+    assert printed.count("Iter:") == 4
 
 
 def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
@@ -171,9 +172,8 @@ def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
     ],
 )
 def test_a_mistaken_flag_is_told(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
     with pytest.raises(SystemExit) as stop:
-        parse_args()
+        here(monkeypatch, run.parse_args, *arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
