@@ -103,10 +103,11 @@ class Dropout(nn.Dropout):
 class Embedding(nn.Module):
     """A token's vector is its own plus that of the bigram which it ends, (B, T) -> (B, T, E); zeros at padding.
 
-    The papers have no bigrams. They are here because single Chinese characters say little: with them each network
-    gains one to two points on 45,000 headlines and is there in half the epochs. Bigrams are hashed; their vectors
+    The papers have no bigrams. They are here because single Chinese characters say little: with them TextCNN and
+    TextRNN gain two points on 45,000 headlines, and are there in half the epochs. Bigrams are hashed; their vectors
     start at zero, so that one which training has not seen says nothing, and get sparse gradients: a step touches
-    those of its batch.
+    those of its batch. The papers' networks do not drop features of the embeddings either; without it these learn
+    their rows by heart.
     """
 
     def __init__(self, config):
