@@ -2,7 +2,7 @@
 
 Departures: characters, bigrams and trigrams have a table each and are averaged apart; a hidden layer with ReLU and
 dropout precedes the classifier; Adam. The tables' gradients are sparse: a step touches the rows of its batch alone.
-Vectors are 80 wide, not 300: as accurate on dev, and the checkpoint is 85 MB instead of 600.
+Vectors are 80 wide, not 300, which takes the checkpoint from 600 MB to 82. They start near zero, as in fastText.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,9 @@ class Model(nn.Module):
         self.hidden = nn.Linear(3 * config.embed, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, config.num_classes)
         base.init_weights(self)
+        nn.init.normal_(self.bags[0].weight, std=0.01)  # a mean over rare words must not be one over noise
         for bag in self.bags[1:]:
-            nn.init.zeros_(bag.weight)  # an n-gram that training has not seen says nothing, instead of something random
+            nn.init.zeros_(bag.weight)  # an n-gram that training has not seen says nothing
 
     def forward(self, batch):
         grams = n_grams(batch.tokens, self.buckets)
