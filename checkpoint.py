@@ -59,12 +59,16 @@ def load(path, device="cpu"):
     if content["model"] not in NETWORKS:
         raise UserError(f"{path} is a checkpoint of {content['model']}; expected one of {', '.join(NETWORKS)}")
     module = model_module(content["model"])
-    vocabulary = Vocabulary(**content["vocabulary"])
-    config = module.Config(**content["config"]).fit(len(content["classes"]), len(vocabulary))
-    with torch.device("meta"):  # no time for weights that are replaced at once
-        model = module.Model(config)
-    model.to_empty(device=device).load_state_dict(content["weights"])
-    return Checkpoint(content["model"], config, content["classes"], vocabulary, model.eval(), content["metrics"])
+    try:
+        vocabulary = Vocabulary(**content["vocabulary"])
+        config = module.Config(**content["config"]).fit(len(content["classes"]), len(vocabulary))
+        with torch.device("meta"):  # no time for weights that are replaced at once
+            model = module.Model(config)
+        model.to_empty(device=device).load_state_dict(content["weights"])
+        return Checkpoint(content["model"], config, content["classes"], vocabulary, model.eval(), content["metrics"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} does not fit this version of {content['model']} ({reason}); train again") from error
 
 
 def _is_bare(content):

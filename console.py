@@ -36,28 +36,27 @@ def boolean(text):
     return values[text.lower()]
 
 
-def number(kind, low=None, high=None, open_low=False, open_high=False):
-    """An argparse type: an int or float within bounds; an open bound is itself outside."""
+def number(kind, low=None, high=None, open_low=False):
+    """An argparse type: an int or float within bounds; an open lower bound is itself outside."""
 
     def parse(text):
         value = kind(text)
-        if not in_range(value, low, high, open_low, open_high):
-            raise argparse.ArgumentTypeError(f"{text} is out of range, {range_text(low, high, open_low, open_high)}")
+        if not in_range(value, low, high, open_low):
+            raise argparse.ArgumentTypeError(f"{text} is out of range, {range_text(low, high, open_low)}")
         return value
 
     parse.__name__ = kind.__name__  # argparse names the type in its message
     return parse
 
 
-def in_range(value, low=None, high=None, open_low=False, open_high=False):
+def in_range(value, low=None, high=None, open_low=False):
     above = low is None or value > low or (value == low and not open_low)
-    below = high is None or value < high or (value == high and not open_high)
-    return above and below
+    return above and (high is None or value <= high)
 
 
-def range_text(low=None, high=None, open_low=False, open_high=False):
+def range_text(low=None, high=None, open_low=False):
     parts = [f"{'above' if open_low else 'at least'} {low}"] if low is not None else []
-    parts += [f"{'below' if open_high else 'at most'} {high}"] if high is not None else []
+    parts += [f"at most {high}"] if high is not None else []
     return "expected " + " and ".join(parts)
 
 

@@ -51,6 +51,16 @@ def test_an_earlier_toolkits_weights_are_refused_with_the_reason(tmp_path):
         checkpoint.load(tmp_path / "old.ckpt")
 
 
+@pytest.mark.parametrize("part", ["config", "weights", "vocabulary"])
+def test_a_checkpoint_of_another_version_is_told(tmp_path, part):
+    saved(tmp_path / "m.ckpt", embed=10)
+    content = torch.load(tmp_path / "m.ckpt", weights_only=True)
+    content[part]["no_longer_there"] = torch.zeros(1)
+    torch.save(content, tmp_path / "m.ckpt")
+    with pytest.raises(UserError, match=r"m\.ckpt does not fit this version of TextCNN"):
+        checkpoint.load(tmp_path / "m.ckpt")
+
+
 def test_a_state_to_resume_from_is_no_checkpoint(tmp_path):
     checkpoint.State(tmp_path / "m.resume", {}, torch.device("cpu")).save({"step": 3})
     with pytest.raises(UserError, match="no checkpoint of this toolkit"):
