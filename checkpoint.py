@@ -1,17 +1,19 @@
 """Checkpoints: one file that is enough to predict with on another machine, and the state that a run resumes from."""
 
 import dataclasses
+import importlib.metadata
 import platform
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from console import UserError, replacing, say
-from models import NETWORKS, model_module
+from models import ENCODERS, NETWORKS, model_module
+from runtime import RANK, from_first
 from vocabulary import Vocabulary
+from wordpieces import WordPieces
 
 FORMAT = 1
 LARGE = 5_000_000  # numbers of a tensor from which it is stored in half precision (the n-grams' tables)
@@ -23,9 +25,14 @@ class Checkpoint(NamedTuple):
     name: str
     config: object
     classes: list
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | WordPieces
     model: torch.nn.Module
     metrics: dict
+
+
+def path_of(directory, name):
+    """Where a model's checkpoint lies under the directory that training wrote to."""
+    return Path(directory) / "saved_dict" / f"{name}.ckpt"
 
 
 def save(path, name, config, classes, vocabulary, model, metrics):
@@ -37,7 +44,8 @@ def save(path, name, config, classes, vocabulary, model, metrics):
         "model": name,
         "config": dataclasses.asdict(config),
         "classes": list(classes),
-        "vocabulary": {"segmenter": vocabulary.segmenter, "tokens": vocabulary.tokens[: vocabulary.unk]},
+        "vocabulary": vocabulary.content,
+        "encoder": config.encoder,
         "weights": weights,
         "metrics": metrics,
         "versions": versions(),
@@ -56,12 +64,15 @@ def load(path, device="cpu"):
         raise UserError(
             f"{path} holds {what}: classes and vocabulary are missing; train again: python run.py --model M"
         )
-    if content["model"] not in NETWORKS:
-        raise UserError(f"{path} is a checkpoint of {content['model']}; expected one of {', '.join(NETWORKS)}")
+    if content["model"] not in NETWORKS + ENCODERS:
+        names = ", ".join(NETWORKS + ENCODERS)
+        raise UserError(f"{path} is a checkpoint of {content['model']}; expected one of {names}")
     module = model_module(content["model"])
     try:
-        vocabulary = Vocabulary(**content["vocabulary"])
-        config = module.Config(**content["config"]).fit(len(content["classes"]), len(vocabulary))
+        kind = WordPieces if "tokenizer" in content["vocabulary"] else Vocabulary
+        vocabulary = kind(**content["vocabulary"])
+        config = module.Config(**content["config"])
+        config.fit(len(content["classes"]), len(vocabulary), content.get("encoder"))
         with torch.device("meta"):  # no time for weights that are replaced at once
             model = module.Model(config)
         model.to_empty(device=device).load_state_dict(content["weights"])
@@ -85,21 +96,23 @@ def read(path, device="cpu"):
         raise UserError(f"{path} is damaged or no checkpoint") from error
 
 
-def newest(directory):
-    """The network's checkpoint that was written last in a `saved_dict`, or None."""
-    files = [Path(directory) / f"{name}.ckpt" for name in NETWORKS]
+def newest(directory, names):
+    """Of these models' checkpoints under a directory the one that was written last, or None."""
+    files = [path_of(directory, name) for name in names]
     return max((file for file in files if file.exists()), key=lambda file: file.stat().st_mtime, default=None)
 
 
 def versions():
     """The versions that a result depends on."""
-    return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "transformers")}
+    return {"python": platform.python_version(), **packages}
 
 
 class State:
     """What a run resumes from, in a file: settings, progress, weights, optimizers, random numbers.
 
     settings: all that decides the weights; a file of other settings is refused. model: None for a run that is over.
+    optimizers: whatever has a `state_dict`. The first of several ranks writes and reads.
     """
 
     def __init__(self, path, settings, device, model=None, optimizers=()):
@@ -108,12 +121,13 @@ class State:
         self.saved_at = self.cost = 0.0
 
     def clear(self):
-        self.path.unlink(missing_ok=True)
+        if RANK == 0:
+            self.path.unlink(missing_ok=True)
 
     def save(self, progress, now=True):
         """Writes the file; with `now` false only where that keeps all writing to a tenth of the time at the most."""
         start = time.monotonic()
-        if not now and start - self.saved_at < 10 * self.cost:
+        if RANK or (not now and start - self.saved_at < 10 * self.cost):
             return
         content = {"format": FORMAT, "settings": self.settings, "progress": progress}
         if self.model:
@@ -132,12 +146,9 @@ class State:
 
         Raises UserError where the file is of other settings or other data, naming what differs.
         """
-        if not self.path.exists():
-            say(f"Nothing to resume at {self.path}: training starts anew")
+        content = from_first(self._read() if RANK == 0 else None)
+        if content is None:
             return None
-        content = read(self.path)
-        if not isinstance(content, dict) or content.get("format") != FORMAT or "progress" not in content:
-            raise UserError(f"{self.path} is no state of this toolkit's; start anew without --resume")
         there = content["settings"]
         differences = [
             f"{name} {there.get(name)!r} there, {self.settings.get(name)!r} here"
@@ -153,7 +164,17 @@ class State:
             self.model.load_state_dict(content["weights"])
             for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            torch.set_rng_state(content["random"])
-            if self.device.type == "cuda" and "cuda_random" in content:
-                torch.cuda.set_rng_state(content["cuda_random"], self.device)
+            if RANK == 0:  # the others draw dropout masks of their own
+                torch.set_rng_state(content["random"])
+                if self.device.type == "cuda" and "cuda_random" in content:
+                    torch.cuda.set_rng_state(content["cuda_random"], self.device)
         return content["progress"]
+
+    def _read(self):
+        if not self.path.exists():
+            say(f"Nothing to resume at {self.path}: training starts anew")
+            return None
+        content = read(self.path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT or "progress" not in content:
+            raise UserError(f"{self.path} is no state of this toolkit's; start anew without --resume")
+        return content

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+SPEAKS = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts the first alone speaks
+
 
 class UserError(Exception):
     """A mistake that the user can mend. Scripts print its text, without a traceback, and exit with status 2."""
@@ -70,18 +72,21 @@ _BLANKS = str.maketrans("\t\r\n", "   ")
 
 def echo(line):
     """Prints a line of the result to standard output, at once; a bar that is shown steps aside."""
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
+    if SPEAKS:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
 
 
 def say(message):
     """Prints a message to standard error; a bar that is shown there steps aside."""
-    tqdm.write(message, file=sys.stderr)
+    if SPEAKS:
+        tqdm.write(message, file=sys.stderr)
 
 
 def bar(iterable=None, shown=True, **options):
     """A tqdm bar on standard error where a person watches, nothing in a pipe."""
-    return tqdm(iterable, disable=not (shown and sys.stderr.isatty()), leave=False, dynamic_ncols=True, **options)
+    shown = shown and SPEAKS and sys.stderr.isatty()
+    return tqdm(iterable, disable=not shown, leave=False, dynamic_ncols=True, **options)
 
 
 @contextlib.contextmanager
@@ -101,7 +106,7 @@ def replacing(path, mode="wb", **kwargs):
             if not special:
                 os.fsync(file.fileno())  # a power cut after the move must not leave an empty file
         if not special:
-            _move(temporary, path)
+            move(temporary, path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
@@ -109,7 +114,7 @@ def replacing(path, mode="wb", **kwargs):
             temporary.unlink()
 
 
-def _move(source, target, patience=5.0):
+def move(source, target, patience=5.0):
     """Windows refuses to replace a file that another process reads; it mostly lets go in a moment."""
     end = time.monotonic() + patience
     while True:

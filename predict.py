@@ -18,10 +18,11 @@ import numpy as np
 
 import checkpoint as checkpoints
 from console import Parser, UserError, number, one_line, replacing, run_script, say
-from models import NETWORKS
+from models import NETWORKS, trainer
 from models.base import infer
+from runtime import pick_device
 from textfile import decode, lines_of
-from utils import Batches, default_dataset, pick_device, shown
+from utils import Batches, default_dataset, shown
 
 CHUNK = 16384  # texts that are in memory at a time
 
@@ -33,8 +34,10 @@ class Predict:
     checkpoint: a file, in place of the two. Raises UserError where there is no such checkpoint.
     """
 
+    names = NETWORKS  # of the models that are looked for
+
     def __init__(self, model=None, dataset=None, checkpoint=None, device="auto"):
-        self.path = Path(checkpoint) if checkpoint else find_checkpoint(model, dataset)
+        self.path = Path(checkpoint) if checkpoint else find_checkpoint([model] if model else self.names, dataset)
         self.device = pick_device(device)
         self.saved = checkpoints.load(self.path, self.device)
         self.classes = self.saved.classes
@@ -55,18 +58,20 @@ class Predict:
         rows = vocabulary.encode_texts([text.strip() for text in texts])
         self.cut += int((rows.lengths > limit).sum())
         probabilities = np.zeros((len(rows.lengths), len(self.classes)), np.float32)
-        for numbers, _, logits in infer(self.saved.model, Batches(rows.cut(limit), None, vocabulary.pad, self.device)):
+        batches = Batches(vocabulary.cut(rows, limit), None, vocabulary.pad, self.device)
+        for numbers, _, logits in infer(self.saved.model, batches):
             probabilities[numbers] = logits.float().softmax(dim=1).cpu().numpy()
         return probabilities
 
 
-def find_checkpoint(model, dataset):
-    """The checkpoint of a model under a dataset; with no model, the one written last."""
-    directory = Path(dataset or default_dataset()) / "saved_dict"
-    path = directory / f"{model}.ckpt" if model else checkpoints.newest(directory)
-    if path is None or not path.exists():
-        what = f"no {path.name}" if path else "no checkpoint of a network"
-        raise UserError(f"{what} in {directory}; train one: python run.py --model {model or 'TextCNN'}")
+def find_checkpoint(names, dataset):
+    """Of these models' checkpoints under a dataset the one that was written last."""
+    directory = dataset or default_dataset()
+    path = checkpoints.newest(directory, names)
+    if path is None:
+        what = f"no {names[0]}.ckpt" if len(names) == 1 else f"no checkpoint of {', '.join(names)}"
+        train = f"python {trainer(names)} --model {names[0]}"
+        raise UserError(f"{what} in {Path(directory) / 'saved_dict'}; train one: {train}")
     return path
 
 
@@ -164,8 +169,8 @@ def prompt(predictor, top_k):
             print(f"{predictor.classes[i]}\t{row[i]:.4f}")
 
 
-def parse_args():
-    parser = Parser(__doc__)
+def parse_args(description, names):
+    parser = Parser(description)
     parser.add_argument("texts", nargs="*", help="texts to classify")
     parser.add_argument("--input", help="file of texts, a line each, or .jsonl, .csv, .tsv; - is standard input")
     parser.add_argument("--text", metavar="COLUMN", help="the column or key of the texts in --input (text)")
@@ -175,7 +180,7 @@ def parse_args():
     )
     parser.add_argument("--top_k", type=number(int, 1), help="as many most probable classes, not only the first")
     parser.add_argument("--checkpoint", help="checkpoint file, in place of --model and --dataset")
-    parser.add_argument("--model", choices=NETWORKS, help="network (the one whose checkpoint was written last)")
+    parser.add_argument("--model", choices=names, help="model (the one whose checkpoint was written last)")
     parser.add_argument("--dataset", help="directory that training wrote to (THUCNews, else sample)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     args = parser.parse_args()
@@ -186,9 +191,9 @@ def parse_args():
     return args
 
 
-def main():
-    args = parse_args()
-    predictor = Predict(args.model, args.dataset, args.checkpoint, args.device)
+def main(predict=Predict, description=__doc__):
+    args = parse_args(description, predict.names)
+    predictor = predict(args.model, args.dataset, args.checkpoint, args.device)
     say(f"Checkpoint: {shown(predictor.path)} ({predictor.saved.name}, {len(predictor.classes)} classes)")
     top_k = min(args.top_k, len(predictor.classes)) if args.top_k else None
     if not args.texts and not args.input and sys.stdin.isatty():

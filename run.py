@@ -7,21 +7,20 @@ python run.py --model TextRNN --word True              # words instead of charac
 python run.py --model TextCNN --resume                 # goes on where it was interrupted
 """
 
-import dataclasses
 import hashlib
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import vectors
-from console import Parser, UserError, echo, number, run_script, say
+from classifier import classifier, train_and_test
+from console import Parser, UserError, echo, run_script, say
 from models import NETWORKS, model_module
 from models.base import add_config_flags, describe
-from train_eval import Run, duration, test, train
-from utils import add_text_flags, default_dataset, has_bfloat16, pick_device, read_dataset
+from runtime import add_run_flags, describe_device, pick_device, training
+from train_eval import duration, make_optimizers
+from utils import add_dataset_flag, add_text_flags, default_dataset, read_dataset, say_what_is_cut
 
 
 def parse_args():
@@ -31,27 +30,21 @@ def parse_args():
     )
     name = first.parse_known_args()[0].model
     parser = Parser(__doc__, parents=[first])
+    add_dataset_flag(parser)
     add_text_flags(parser)
     parser.add_argument("--embedding", help="random, pre_trained or a .npz file (the dataset's vectors, if any)")
-    parser.add_argument("--output", type=Path, help="directory for saved_dict and log (the dataset's)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=1, help="of weights, order and dropout")
-    parser.add_argument("--class_weight", choices=["balanced"], help="weigh rare classes as much as frequent ones")
-    parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="in the training's loss")
-    parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
-    parser.add_argument("--amp", choices=["auto", "off"], default="auto", help="bfloat16 where the hardware has it")
-    parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
+    add_run_flags(parser)
     add_config_flags(parser, model_module(name).Config)
     return parser.parse_args()
 
 
-def read_vectors(args, config, directory, vocabulary):
+def read_vectors(args, config, vocabulary):
     """The vocabulary's pre-trained vectors, (N, E), and their file's digest; two Nones where they start random."""
     if not config.takes_vectors:
         if args.embedding not in (None, "random"):
             say(f"{args.model} starts from random vectors: --embedding {args.embedding} is not used")
         return None, None
-    path = vectors.find(directory, args.embedding)
+    path = vectors.find(args.dataset, args.embedding)
     if path is None:
         say("Vectors: random")
         return None, None
@@ -62,71 +55,29 @@ def read_vectors(args, config, directory, vocabulary):
     return weights, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def say_what_is_cut(lengths, pad_size):
-    cut = int((lengths > pad_size).sum())
-    if cut:
-        whole = int(np.quantile(lengths, 0.99, method="higher"))
-        advice = f"; --pad_size {whole} keeps 99 % whole" if whole > pad_size else ""
-        share = f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%})"
-        say(f"{share} are longer than {pad_size} tokens and are cut{advice}")
-
-
-def describe_device(device):
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    if device.type == "cpu":
-        there = "" if torch.cuda.is_available() else "; torch finds no GPU"
-        return f"cpu ({torch.get_num_threads()} threads{there})"
-    return str(device)
-
-
 def main():
     args = parse_args()
     start = time.monotonic()
     device = pick_device(args.device)
     module = model_module(args.model)
     config = module.Config(**{name: getattr(args, name) for name in describe(module.Config)})
-    directory = args.dataset or default_dataset()
+    args.dataset = Path(args.dataset or default_dataset())
     echo("Loading data...")
-    dataset = read_dataset(directory, args.word, args.segmenter, args.max_vocab)
+    dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
     echo(f"Vocab size: {len(dataset.vocabulary)}")
     say_what_is_cut(dataset.train.rows.lengths, config.pad_size)
-    weights, digest = read_vectors(args, config, directory, dataset.vocabulary)
+    weights, digest = read_vectors(args, config, dataset.vocabulary)
     torch.manual_seed(args.seed)
     model = module.Model(config.fit(len(dataset.classes), len(dataset.vocabulary)))
     if weights is not None:
         model.embedding.load(weights)
+    model.to(device)
     echo(f"Time usage: {duration(time.monotonic() - start)}")
     say(f"Device: {describe_device(device)}")
-    names = ("seed", "word", "segmenter", "max_vocab", "class_weight", "label_smoothing", "eval_every")
-    settings = dataclasses.asdict(config) | {name: getattr(args, name) for name in names} | {"vectors": digest}
-    amp = args.amp == "auto" and has_bfloat16(device)
-    settings |= {"classes": dataset.classes, "amp": amp}
-    settings |= {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
-    run = Run(
-        name=args.model,
-        config=config,
-        model=model.to(device),
-        dataset=dataset,
-        device=device,
-        output=args.output or Path(directory),
-        settings=settings,
-        seed=args.seed,
-        class_weight=args.class_weight,
-        label_smoothing=args.label_smoothing,
-        eval_every=args.eval_every,
-        resume=args.resume,
-        amp=amp,
-    )
-    try:
-        progress = train(run)
-    except KeyboardInterrupt:
-        say("Interrupted: the same command with --resume goes on from the last saved step")
-        sys.exit(130)
-    if progress.finished:
-        say(f"This run is finished already, its report is in {run.logs / progress.log}; start anew without --resume")
-    else:
-        test(run, progress)
+    settings = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
+    optimizers = make_optimizers(model, config.learning_rate)
+    with training(device):
+        train_and_test(classifier(args, config, model, dataset, device, optimizers, settings), dataset)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
-"""Training, validation and test: the one loop, early stopping, resuming, the report.
+"""Training and validation: the one loop, early stopping, resuming.
 
 Prints a run's lines to standard output; messages and bars go to standard error.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import math
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from tensorboardX import SummaryWriter
 from torch.nn import functional as F
 
 import checkpoint
-from console import UserError, bar, echo, say
+from console import UserError, bar, echo
 from models.base import infer
-from utils import Batches, Dataset
-from vocabulary import texts_of
+from runtime import PRECISIONS, RANK, RANKS, from_first, parallel, total
+from utils import Batches
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
 EVAL_SHARE = 1 / 10  # of the training's cost that validations between the epochs' ends may take
@@ -30,25 +30,28 @@ PATIENCE = 3  # validations at least, before a training stops early
 
 @dataclass
 class Run:
-    """A training and test: what it is made of, and where its results go."""
+    """A training: what it is made of, and where its results go."""
 
     name: str  # the model's
     config: object
     model: torch.nn.Module
-    dataset: Dataset
+    optimizers: list
+    train: Batches
+    dev: Batches
     device: torch.device
     output: Path
     settings: dict  # all that decides the weights, data included; a state of other settings is refused
-    seed: int = 1
-    class_weight: str | None = None
+    keep: Callable[[dict], None]  # saves the model, the best one so far, with its metrics
+    schedule: Callable[[int, int], float] | None = None  # the learning rate's factor at a step of so many
+    max_norm: float | None = None  # of the gradients
+    accumulate: int = 1  # passes that a batch takes
+    amp: str = "off"  # what training steps compute in, a name in PRECISIONS
+    eval_amp: str = "off"  # what validations compute in
+    loss_weight: torch.Tensor | None = None  # of each class, (C,)
     label_smoothing: float = 0.0
     eval_every: int | None = None
+    seed: int = 1
     resume: bool = False
-    amp: bool = False
-
-    @property
-    def checkpoint(self):
-        return self.output / "saved_dict" / f"{self.name}.ckpt"
 
     @property
     def state(self):
@@ -57,10 +60,6 @@ class Run:
     @property
     def logs(self):
         return self.output / "log" / self.name
-
-    def batches(self, split):
-        rows = split.rows.cut(self.config.pad_size)
-        return Batches(rows, split.labels, self.dataset.vocabulary.pad, self.device)
 
 
 @dataclass
@@ -81,48 +80,39 @@ class Progress:
 
 
 def train(run):
-    """Trains `run.model`; the best one by validation loss lies in `run.checkpoint`. Returns the Progress.
+    """Trains `run.model`; the best one by validation loss was given to `run.keep`. Returns the Progress.
 
     Raises UserError where a loss is not finite or the state to resume from is another run's.
     """
-    config, model = run.config, run.model
-    batches, dev = run.batches(run.dataset.train), run.batches(run.dataset.dev)
-    optimizers = make_optimizers(model, config.learning_rate)
-    state = checkpoint.State(run.state, run.settings, run.device, model, optimizers)
+    config = run.config
+    scaler = torch.amp.GradScaler(run.device.type, enabled=run.amp == "fp16")
+    state = checkpoint.State(run.state, run.settings, run.device, run.model, [*run.optimizers, scaler])
     saved = state.restore() if run.resume else state.clear()
     progress = Progress(**saved) if saved else Progress(log=new_log(run.logs))
     if progress.finished:
         return progress
-    loss_weight = class_weights(run)
-    eval_every = run.eval_every or default_eval_every(len(batches.labels), len(dev.labels), config.batch_size)
+    model = parallel(run.model.train(), run.device)
+    eval_every = run.eval_every or default_eval_every(len(run.train.labels), len(run.dev.labels), config.batch_size)
     start = time.monotonic() - progress.seconds
-    window = Window(run.device)
-    autocast = torch.autocast(run.device.type, torch.bfloat16, enabled=run.amp)
-    with SummaryWriter(str(run.logs / progress.log), purge_step=progress.step + 1) as writer:
+    tally = Tally(run.device, run.loss_weight, run.label_smoothing)
+    log = str(run.logs / progress.log)
+    with SummaryWriter(log, purge_step=progress.step + 1, write_to_disk=RANK == 0) as writer:
         for epoch in range(progress.epoch, config.num_epochs):
             if progress.stopped:
                 break
             echo(f"Epoch [{epoch + 1}/{config.num_epochs}]")
-            plan = batches.shuffled(config.batch_size, run.seed, epoch)
+            plan = run.train.shuffled(config.batch_size, run.seed, epoch)
             done = progress.step_in_epoch
             for numbers in bar(plan[done:], total=len(plan), initial=done, desc=f"epoch {epoch + 1}", unit="step"):
-                batch = batches.cut(numbers)
-                with autocast:
-                    logits = model(batch).float()
-                loss = F.cross_entropy(logits, batch.labels, loss_weight, label_smoothing=run.label_smoothing)
-                for optimizer in optimizers:
-                    optimizer.zero_grad()
-                loss.backward()
-                for optimizer in optimizers:
-                    optimizer.step()
-                window.add(loss, logits, batch.labels)
+                set_rates(run, progress.step, config.num_epochs * len(plan))
+                take_step(run, model, run.train.parts(numbers, run.accumulate), scaler, tally)
                 progress.step += 1
                 progress.step_in_epoch += 1
                 epoch_ends = progress.step_in_epoch == len(plan)
                 if epoch_ends:
                     progress.epoch, progress.step_in_epoch = epoch + 1, 0
                 if epoch_ends or progress.step % eval_every == 0:
-                    validate(run, dev, loss_weight, progress, window, writer, start)
+                    validate(run, progress, tally, writer, start)
                     state.save(dataclasses.asdict(progress), now=False)
                 if progress.stopped:
                     echo("No optimization for a long time, auto-stopping...")
@@ -131,14 +121,52 @@ def train(run):
     return progress
 
 
-def validate(run, dev, loss_weight, progress, window, writer, start):
+def finish(run, progress):
+    """Notes that all is done; from here on there is nothing to resume."""
+    progress.finished = True
+    checkpoint.State(run.state, run.settings, run.device).save(dataclasses.asdict(progress))
+
+
+def set_rates(run, step, steps):
+    """Sets each group's learning rate to its share of the schedule's."""
+    if run.schedule:
+        for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
+            group["lr"] = group["initial_lr"] * run.schedule(step, steps)
+
+
+def take_step(run, model, parts, scaler, tally):
+    """Forward and backward on each part of a batch, and one update: the gradients are those of the whole batch."""
+    weight = total(torch.stack([tally.weigh(part.labels) for part in parts]).sum())
+    for optimizer in run.optimizers:
+        optimizer.zero_grad()
+    for i, part in enumerate(parts, 1):
+        alone = RANKS > 1 and i < len(parts)  # the ranks meet at the last part
+        with model.no_sync() if alone else contextlib.nullcontext():
+            with autocast(run.device, run.amp):
+                logits = model(part)
+            loss = tally.add(logits[: len(part.labels)].float(), part.labels)
+            scaler.scale(loss * (RANKS / weight)).backward()  # DistributedDataParallel divides by the ranks
+    for optimizer in run.optimizers:
+        scaler.unscale_(optimizer)
+    if run.max_norm:
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.max_norm)
+    for optimizer in run.optimizers:
+        scaler.step(optimizer)
+    scaler.update()
+
+
+def autocast(device, amp):
+    return torch.autocast(device.type, PRECISIONS[amp] or torch.bfloat16, enabled=amp != "off")
+
+
+def validate(run, progress, tally, writer, start):
     """Validates, prints the Iter line, writes the curves, keeps the best model, decides whether to stop."""
-    train_loss, train_accuracy = window.close()
-    dev_loss, predicted, _ = evaluate(run.model, dev, loss_weight)
+    train_loss, train_accuracy = tally.close()
+    with autocast(run.device, run.eval_amp):
+        dev_loss, dev_accuracy = evaluate(run.model, run.dev, run.loss_weight)
     run.model.train()
     if not (math.isfinite(train_loss) and math.isfinite(dev_loss)):
         raise UserError(f"the loss is no finite number any more at step {progress.step}; lower --learning_rate")
-    dev_accuracy = float((predicted == dev.labels).mean())
     point = {"step": progress.step, "train_loss": train_loss, "train_accuracy": train_accuracy}
     point |= {"dev_loss": dev_loss, "dev_accuracy": dev_accuracy}
     progress.history.append(point)
@@ -146,8 +174,8 @@ def validate(run, dev, loss_weight, progress, window, writer, start):
     better = dev_loss < progress.best_loss
     if better:
         progress.best_loss, progress.best_step, progress.validations_since_best = dev_loss, progress.step, 0
-        parts = (run.name, run.config, run.dataset.classes, run.dataset.vocabulary, run.model)
-        checkpoint.save(run.checkpoint, *parts, metrics=point)
+        if RANK == 0:
+            run.keep(point)
     else:
         progress.validations_since_best += 1
     waited = progress.step - progress.best_step >= run.config.require_improvement
@@ -162,78 +190,49 @@ def validate(run, dev, loss_weight, progress, window, writer, start):
             writer.add_scalar(f"{name}/{split}", point[f"{split}_{name}"], progress.step)
 
 
-def evaluate(model, batches, loss_weight=None):
-    """The mean loss over all rows, each row's predicted class and its probability, (N,) each, in the rows' order."""
-    total, weights = 0.0, 0.0
-    predicted = np.zeros(len(batches.labels), np.int64)
-    probabilities = np.zeros(len(batches.labels), np.float32)
-    for numbers, batch, logits in infer(model, batches):
-        total += F.cross_entropy(logits, batch.labels, loss_weight, reduction="sum").item()
-        weights += len(numbers) if loss_weight is None else loss_weight[batch.labels].sum().item()
-        best, where = logits.softmax(dim=1).max(dim=1)
-        predicted[numbers], probabilities[numbers] = where.cpu().numpy(), best.cpu().numpy()
-    return total / weights, predicted, probabilities
+def evaluate(model, batches, loss_weight=None, keep=None):
+    """The mean loss and the accuracy over all rows; `keep` is given each batch's row numbers and logits, (B, C).
+
+    Several ranks share the batches: each one's `keep` sees its own, the figures are those of all.
+    """
+    tally = Tally(batches.device, loss_weight)
+    for numbers, batch, logits in infer(model, batches, RANK, RANKS):
+        tally.add(logits.float(), batch.labels)
+        if keep:
+            keep(numbers, logits.float())
+    return tally.close()
 
 
-def test(run, progress):
-    """Tests the checkpoint, prints the report and writes it under the run's log."""
-    import report  # scikit-learn and matplotlib take a second to load, which a mistaken flag need not wait for
+class Tally:
+    """Loss and accuracy, summed on the device, so that a step waits for nothing.
 
-    start = time.monotonic()
-    saved = checkpoint.load(run.checkpoint, run.device)
-    split, classes = run.dataset.test, run.dataset.classes
-    loss, predicted, probabilities = evaluate(saved.model, run.batches(split))
-    accuracy = float((predicted == split.labels).mean())
-    text, data, matrix = report.test_report(split.labels, predicted, classes)
-    echo(f"Test Loss: {loss:>5.2},  Test Acc: {accuracy:>6.2%}")
-    echo("Precision, Recall and F1-Score...")
-    echo(text)
-    echo("Confusion Matrix...")
-    echo(str(matrix))
-    seconds = time.monotonic() - start
-    echo(f"Time usage: {duration(seconds)}")
-    log = run.logs / progress.log
-    metrics = {
-        "model": run.name,
-        "device": str(run.device),
-        "settings": run.settings,
-        "versions": checkpoint.versions(),
-    }
-    metrics |= {"classes": classes, "history": progress.history, "best_step": progress.best_step}
-    metrics["test"] = {"loss": loss, "accuracy": accuracy, "macro_f1": data["macro avg"]["f1-score"], "report": data}
-    metrics["test"]["confusion_matrix"] = matrix.tolist()
-    metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": peak_memory(run.device)}
-    report.write_metrics(log, metrics)
-    report.write_predictions(log, texts_of(split.texts), split.labels, predicted, probabilities, classes)
-    report.draw_losses(log, progress.history)
-    report.draw_confusion_matrix(log, matrix, classes)
-    progress.finished = True
-    checkpoint.State(run.state, run.settings, run.device).save(dataclasses.asdict(progress))
-    say(f"Checkpoint: {run.checkpoint}; report, pictures and predictions: {log}")
+    loss_weight: of each class, (C,), or None. label_smoothing: of the loss.
+    """
 
+    def __init__(self, device, loss_weight=None, label_smoothing=0.0):
+        self.loss_weight, self.label_smoothing = loss_weight, label_smoothing
+        exact = torch.float32 if torch.device(device).type == "mps" else torch.float64  # MPS has no other
+        self.sums = torch.zeros(4, dtype=exact, device=device)  # loss, weight, correct, labels
 
-class Window:
-    """Loss and accuracy since the last validation, summed on the device, so that a step waits for nothing."""
+    def weigh(self, labels):
+        """What these labels count in the mean loss: as many as they are, or their classes' weights."""
+        if self.loss_weight is not None:
+            return self.loss_weight[labels].sum()
+        return torch.full((), float(len(labels)), device=labels.device)
 
-    def __init__(self, device):
-        self.device = device
-        self._clear()
-
-    def _clear(self):
-        self.rows = 0
-        self.loss = torch.zeros((), device=self.device)
-        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
-
-    def add(self, loss, logits, labels):
-        self.rows += len(labels)
-        self.loss += loss.detach() * len(labels)
-        self.correct += (logits.argmax(dim=1) == labels).sum()
+    def add(self, logits, labels):
+        """Takes in a batch's logits, (B, C), and labels, (B,); returns the sum of their losses."""
+        loss = F.cross_entropy(logits, labels, self.loss_weight, reduction="sum", label_smoothing=self.label_smoothing)
+        correct = (logits.argmax(dim=1) == labels).sum()
+        parts = (loss.detach(), self.weigh(labels), correct, torch.full_like(correct, len(labels)))
+        self.sums += torch.stack([part.to(self.sums.dtype) for part in parts])
+        return loss
 
     def close(self):
-        """The mean loss and the accuracy; the next window begins."""
-        means = self.loss.item() / self.rows, self.correct.item() / self.rows
-        self._clear()
-        return means
+        """The mean loss and the accuracy over all ranks; the next sums begin."""
+        loss, weight, correct, count = total(self.sums).tolist()
+        self.sums.zero_()
+        return loss / weight, correct / count
 
 
 def make_optimizers(model, learning_rate):
@@ -244,15 +243,6 @@ def make_optimizers(model, learning_rate):
     return [*optimizers, torch.optim.SparseAdam(sparse, lr=learning_rate)] if sparse else optimizers
 
 
-def class_weights(run):
-    """Each class's weight in the loss, (C,), or None. Balanced: each class weighs as much, whatever its rows."""
-    if run.class_weight is None:
-        return None
-    counts = np.bincount(run.dataset.train.labels, minlength=len(run.dataset.classes))
-    weights = len(run.dataset.train.labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return torch.tensor(weights, dtype=torch.float32, device=run.device)
-
-
 def default_eval_every(train_rows, dev_rows, batch_size):
     """Steps between validations within an epoch, so that they cost a tenth of the training, by row counts."""
     rows = dev_rows * EVAL_COST / EVAL_SHARE
@@ -260,7 +250,11 @@ def default_eval_every(train_rows, dev_rows, batch_size):
 
 
 def new_log(directory):
-    """Makes a new directory, named by the time; returns its name."""
+    """Makes a new directory, named by the time; returns its name, which is the first rank's."""
+    return from_first(_make_log(directory) if RANK == 0 else None)
+
+
+def _make_log(directory):
     name = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -274,14 +268,3 @@ def new_log(directory):
 
 def duration(seconds):
     return str(datetime.timedelta(seconds=round(seconds)))
-
-
-def peak_memory(device):
-    """The largest memory that this process held, of the GPU where it trains there, in MB; None where nobody counts."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -15,8 +15,10 @@ import torch
 
 import vectors
 from console import Parser, UserError, boolean, number, run_script, say
+from runtime import RANK, RANKS
 from textfile import LabelledFile, read_classes
 from vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, concatenate, texts_of
+from wordpieces import WordPieces
 
 ROOT = Path(__file__).parent
 BATCH_TOKENS = 8192  # of a batch in evaluation and prediction
@@ -32,13 +34,18 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A dataset, read and encoded; the vocabulary is that of its train.txt."""
+    """A dataset, read and encoded."""
 
     classes: list
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | WordPieces
     train: Split
     dev: Split
     test: Split
+
+    def batches(self, name, limit, device):
+        """A split's Batches, its rows cut to `limit` tokens."""
+        split = getattr(self, name)
+        return Batches(self.vocabulary.cut(split.rows, limit), split.labels, self.vocabulary.pad, device)
 
 
 def default_dataset():
@@ -54,10 +61,16 @@ def shown(path):
     return os.path.relpath(path) if Path.cwd() in Path(path).absolute().parents else str(path)
 
 
-def read_dataset(directory, word=False, segmenter="auto", max_vocab=10000):
-    """Reads a dataset and builds its vocabulary. Raises UserError for whatever is wrong with its files."""
+def read_dataset(directory, vocabulary=None, word=False, segmenter="auto", max_vocab=10000):
+    """Reads a dataset; with no vocabulary given, it builds that of train.txt.
+
+    Raises UserError for whatever is wrong with its files.
+    """
     classes = _read_classes(directory)
-    vocabulary, train = _read_train(directory, classes, word, segmenter, max_vocab)
+    if vocabulary:
+        train = _read_split(directory, "train", classes, vocabulary)
+    else:
+        vocabulary, train = _read_train(directory, classes, word, segmenter, max_vocab)
     dev = _read_split(directory, "dev", classes, vocabulary)
     test = _read_split(directory, "test", classes, vocabulary, keep_texts=True)
     return Dataset(classes, vocabulary, train, dev, test)
@@ -107,6 +120,7 @@ class Batch(NamedTuple):
     tokens: torch.Tensor  # (B, T) int64, padded at the right
     lengths: torch.Tensor  # (B,) int64
     labels: torch.Tensor  # (B,) int64
+    places: torch.Tensor | None = None  # (M,) of the flattened tokens, where those have the labels and not the rows
 
     @property
     def mask(self):
@@ -149,41 +163,51 @@ class Batches:
 
     def cut(self, numbers):
         """The batch of these rows."""
+        _, tokens, lengths = self.grid(numbers)
+        return self.batch(tokens, lengths, self.labels[numbers])
+
+    def grid(self, numbers):
+        """These rows' places in `rows.ids` and their tokens, (B, T) each, and their lengths."""
         lengths = self.lengths[numbers]
         columns = np.arange(lengths.max())
         places = self.rows.offsets[numbers][:, None] + columns
         np.minimum(places, len(self.rows.ids) - 1, out=places)
-        tokens = np.where(columns < lengths[:, None], self.rows.ids[places], self.pad)  # (B, T)
-        parts = (tokens.astype(np.int64), lengths, self.labels[numbers])
+        return places, np.where(columns < lengths[:, None], self.rows.ids[places], self.pad), lengths
+
+    def batch(self, tokens, *parts):
+        """A Batch on the device."""
+        parts = (tokens.astype(np.int64), *parts)
         return Batch(*(torch.from_numpy(part).to(self.device) for part in parts))
 
+    def parts(self, numbers, count):
+        """This rank's share of a training batch, cut into `count` passes, fewer where it has fewer rows.
 
-def pick_device(name="auto"):
-    """The torch device of that name; `auto` is CUDA, else Apple's MPS, else the CPU."""
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(kind for kind, there in found.items() if there)
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: expected auto, cpu, cuda, cuda:1 or mps") from error
-    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    if not found.get(device.type) or beyond:
-        there = ", ".join(kind for kind, there in found.items() if there)
-        raise UserError(f"--device {name}: torch {torch.__version__} finds no such device here, only {there}")
-    return device
+        A rank without a row gets one without a label, since all ranks compute each step together.
+        """
+        mine = numbers[RANK::RANKS]
+        if len(mine):
+            return [self.cut(part) for part in np.array_split(mine, min(count, len(mine)))]
+        batch = self.cut(numbers[:1])
+        places = None if batch.places is None else batch.places[:0]
+        return [batch._replace(labels=batch.labels[:0], places=places)]
 
 
-def has_bfloat16(device):
-    """Whether the hardware multiplies bfloat16 matrices faster than float32 ones."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+def say_what_is_cut(lengths, pad_size):
+    """Tells how many rows are longer than the model reads."""
+    cut = int((lengths > pad_size).sum())
+    if cut:
+        whole = int(np.quantile(lengths, 0.99, method="higher"))
+        advice = f"; --pad_size {whole} keeps 99 % whole" if whole > pad_size else ""
+        share = f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%})"
+        say(f"{share} are longer than {pad_size} tokens and are cut{advice}")
+
+
+def add_dataset_flag(parser):
+    parser.add_argument("--dataset", help="directory of the dataset (THUCNews where it lies there, else sample)")
 
 
 def add_text_flags(parser):
     """The flags that decide a dataset's vocabulary."""
-    parser.add_argument("--dataset", help="directory of the dataset (THUCNews where it lies there, else sample)")
     parser.add_argument("--word", type=boolean, nargs="?", const=True, default=False, help="words, not characters")
     parser.add_argument("--segmenter", choices=("auto", *SEGMENTERS[1:]), default="auto", help="what splits words")
     parser.add_argument(
@@ -193,6 +217,7 @@ def add_text_flags(parser):
 
 def main():
     parser = Parser(__doc__)
+    add_dataset_flag(parser)
     add_text_flags(parser)
     parser.add_argument("--vectors", required=True, help="text file of vectors (word2vec format), plain, .gz or .bz2")
     parser.add_argument("--name", help="the name in embedding_<name>.npz (default: the file's own)")

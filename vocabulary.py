@@ -132,6 +132,11 @@ class Vocabulary:
     def __len__(self):
         return len(self.tokens)
 
+    @property
+    def content(self):
+        """What a checkpoint keeps: the arguments that make the same vocabulary."""
+        return {"tokens": self.tokens[: self.unk], "segmenter": self.segmenter}
+
     def id_of(self, token):
         return self.ids.get(token, self.unk)
 
@@ -152,6 +157,10 @@ class Vocabulary:
     def encode_texts(self, texts):
         """A list of texts as a `Rows` of ids."""
         return self.encode(spans_of(texts))
+
+    def cut(self, rows, limit):
+        """The same rows, each shortened to `limit` ids."""
+        return rows.cut(limit)
 
 
 def spans_of(texts):

@@ -20,10 +20,10 @@ class Config(base.EmbeddingConfig):
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, embedding=None):
         super().__init__()
         self.num_blocks = (config.pad_size - 1).bit_length()
-        self.embedding = base.Embedding(config)
+        self.embedding = embedding or base.Embedding(config)
         self.region = nn.Conv1d(config.embed, config.num_filters, 3, padding=1)
         self.convs = nn.ModuleList(nn.Conv1d(config.num_filters, config.num_filters, 3, padding=1) for _ in range(2))
         self.dropout = base.Dropout(config.dropout)

@@ -21,9 +21,9 @@ class Config(base.EmbeddingConfig):
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, embedding=None):
         super().__init__()
-        self.embedding = base.Embedding(config)
+        self.embedding = embedding or base.Embedding(config)
         self.convs = nn.ModuleList(nn.Conv1d(config.embed, config.num_filters, size) for size in config.filter_sizes)
         self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), config.num_classes)

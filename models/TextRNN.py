@@ -23,9 +23,9 @@ class Config(base.EmbeddingConfig):
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, embedding=None):
         super().__init__()
-        self.embedding = base.Embedding(config)
+        self.embedding = embedding or base.Embedding(config)
         self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
         self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.hidden_size, config.num_classes)

@@ -1,10 +1,16 @@
-"""The networks, one file a model with its `Config` and its `Model`."""
+"""The models, one file each with its `Config` and its `Model`: networks, and encoders with the heads on top."""
 
 import importlib
 
 NETWORKS = ("TextCNN", "TextRNN", "TextRNN_Att", "TextRCNN", "FastText", "DPCNN", "Transformer")
+ENCODERS = ("bert", "ERNIE", "bert_CNN", "bert_RNN", "bert_RCNN", "bert_DPCNN", "bert_LayerAtt")
 
 
 def model_module(name):
-    """The module of a model in `NETWORKS`."""
+    """The module of a model in `NETWORKS` or `ENCODERS`."""
     return importlib.import_module(f"models.{name}")
+
+
+def trainer(names):
+    """The script that trains these models."""
+    return "run.py" if set(names) <= set(NETWORKS) else "pretrain_run.py"

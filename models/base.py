@@ -4,6 +4,7 @@ Shapes in all models: B rows, T tokens, E width of an embedding, H hidden units,
 """
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar, get_type_hints
 
@@ -36,6 +37,7 @@ class Config:
 
     num_classes: ClassVar[int] = 0  # what the data decides: see `fit`
     num_tokens: ClassVar[int] = 0
+    encoder: ClassVar[dict | None] = None
     takes_vectors: ClassVar[bool] = False
 
     def __post_init__(self):
@@ -47,9 +49,9 @@ class Config:
             if isinstance(value, list):  # from a checkpoint
                 setattr(self, name, tuple(value))
 
-    def fit(self, num_classes, num_tokens):
-        """Takes over what the data decides; returns the config itself."""
-        self.num_classes, self.num_tokens = num_classes, num_tokens
+    def fit(self, num_classes, num_tokens, encoder=None):
+        """Takes over what the data, or an encoder's directory, decides; returns the config itself."""
+        self.num_classes, self.num_tokens, self.encoder = num_classes, num_tokens, encoder
         return self
 
 
@@ -179,19 +181,23 @@ def max_over_tokens(x, mask):
 
 
 @torch.no_grad()
-def infer(model, batches):
-    """Yields (row numbers, Batch, logits) until all rows were seen, in evaluation mode and without gradients."""
+def infer(model, batches, rank=0, ranks=1):
+    """Yields (row numbers, Batch, logits) until all rows were seen, in evaluation mode and without gradients.
+
+    Of several ranks each sees every so-many-th batch.
+    """
     model.eval()
-    for numbers in batches.by_length():
+    for numbers in itertools.islice(batches.by_length(), rank, None, ranks):
         batch = batches.cut(numbers)
         yield numbers, batch, model(batch)
 
 
 def init_weights(model):
-    """Xavier-normal weights and zero biases, but for embeddings."""
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag))}
-    for parameter in model.parameters():
-        if parameter.dim() > 1 and id(parameter) not in tables:
+    """Xavier-normal weights and zero biases, but for the embedding (an encoder may stand there) and bags."""
+    for name, parameter in model.named_parameters():
+        if name.startswith(("embedding.", "bags.")):
+            continue
+        if parameter.dim() > 1:
             nn.init.xavier_normal_(parameter)
-        elif parameter.dim() == 1:
+        else:
             nn.init.zeros_(parameter)

@@ -42,6 +42,39 @@ def tiny(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("tiny"), ["财经", "房产", "股票"], *splits)
 
 
+def pieces():
+    """A vocabulary of BERT's kind: the characters of the bundled sample, some Latin pieces, the special ones."""
+    text = "".join((ROOT / "sample" / "data" / f"{name}.txt").read_text(encoding="utf-8") for name in ("train", "dev"))
+    letters = [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set(text.lower()) - set(" \t\n")), *letters]
+
+
+def write_encoder(directory, kind="Bert", head="ForPreTraining", **settings):
+    """The directory of a tiny encoder with random weights, as `transformers` writes it; returns its model."""
+    import torch
+    import transformers
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+    sizes |= {"vocab_size": len(pieces()), "max_position_embeddings": 64} | settings
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    torch.manual_seed(5)
+    model = getattr(transformers, f"{kind}{head}")(config).eval()
+    for parameter in model.parameters():  # all biases start at zero, which would hide that one is not loaded
+        if parameter.dim() == 1:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(directory)
+    (Path(directory) / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces()), encoding="utf-8")
+    return model
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """The directory of a tiny BERT."""
+    directory = tmp_path_factory.mktemp("encoder")
+    write_encoder(directory)
+    return directory
+
+
 def script(*args, stdin="", cwd=ROOT, check=True):
     """Runs a script; `check` asserts that it succeeds. Standard input is a pipe."""
     done = subprocess.run(command(*args), input=stdin, cwd=cwd, capture_output=True, encoding="utf-8", env=ENVIRONMENT)

@@ -5,7 +5,7 @@ import torch
 
 import checkpoint
 from console import UserError
-from models import NETWORKS, model_module
+from models import ENCODERS, NETWORKS, model_module
 from utils import Batch
 from vocabulary import Vocabulary
 
@@ -89,9 +89,12 @@ def test_other_files(tmp_path, content):
         checkpoint.load(tmp_path / "none.ckpt")
 
 
-def test_the_newest_is_that_of_a_network(tmp_path):
-    assert checkpoint.newest(tmp_path) is None
+def test_the_newest_of_the_models_asked_for(tmp_path):
+    assert checkpoint.newest(tmp_path, NETWORKS) is None
+    (tmp_path / "saved_dict").mkdir()
     for age, name in enumerate(["bert", "DPCNN", "TextCNN"]):
-        (tmp_path / f"{name}.ckpt").touch()
-        os.utime(tmp_path / f"{name}.ckpt", (1000 - age, 1000 - age))
-    assert checkpoint.newest(tmp_path) == tmp_path / "DPCNN.ckpt"
+        path = checkpoint.path_of(tmp_path, name)
+        path.touch()
+        os.utime(path, (1000 - age, 1000 - age))
+    assert checkpoint.newest(tmp_path, NETWORKS) == tmp_path / "saved_dict" / "DPCNN.ckpt"
+    assert checkpoint.newest(tmp_path, ENCODERS) == tmp_path / "saved_dict" / "bert.ckpt"

@@ -13,7 +13,7 @@ import run
 from conftest import ROOT, here, script
 from console import UserError
 from models import NETWORKS
-from predict import Predict, parse_args, read_texts
+from predict import Predict, read_texts
 
 TEXTS = ["央行下调存款准备金率", "北京二手房价格上涨", "", "A股三大股指收涨 券商股领跑" * 4]
 FEW = ("--num_epochs", 2, "--embed", 16, "--device", "cpu")
@@ -162,7 +162,10 @@ def test_bad_input_ends_in_one_line_and_leaves_no_output(trained, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dataset": "nowhere"}, "no checkpoint of a network in nowhere"),
+        (
+            {"dataset": "nowhere"},
+            "no checkpoint of TextCNN, .*Transformer in nowhere.saved_dict; train one: python run.py --model TextCNN",
+        ),
         ({"model": "DPCNN", "dataset": "nowhere"}, "no DPCNN.ckpt in nowhere"),
         ({"checkpoint": "nowhere.ckpt"}, "nowhere.ckpt: no such file"),
     ],
@@ -182,7 +185,7 @@ def test_a_checkpoint_that_is_not_there(settings, message):
 )
 def test_flags_that_do_not_go_together(arguments, message, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
-        here(monkeypatch, parse_args, *arguments)
+        here(monkeypatch, predict.main, *arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 

@@ -1,11 +1,9 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from conftest import script, write_dataset
-from train_eval import PATIENCE, class_weights, default_eval_every, duration, evaluate
+from train_eval import PATIENCE, default_eval_every, duration, evaluate
 from utils import Batches
 from vocabulary import Rows
 
@@ -24,28 +22,29 @@ def test_validation_costs_a_tenth_by_row_counts(train_rows, dev_rows, batch_size
     assert default_eval_every(train_rows, dev_rows, batch_size) == steps
 
 
-def test_evaluation_keeps_the_rows_order_and_the_mean_over_rows():
-    class Lookup(torch.nn.Module):
-        def forward(self, batch):
-            return torch.nn.functional.one_hot(batch.tokens[:, 0], 3).float() * 2
+class Lookup(torch.nn.Module):
+    def forward(self, batch):
+        return torch.nn.functional.one_hot(batch.tokens[:, 0], 3).float() * 2
 
+
+def test_evaluation_names_the_rows_and_means_over_them():
     lengths = np.array([1, 5, 2, 3000, 7000])
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     ids = np.zeros(offsets[-1], np.int32)
     ids[offsets[:-1]] = [2, 0, 1, 1, 0]
     batches = Batches(Rows(ids, offsets), np.array([2, 0, 1, 1, 1]), pad=0)
-    loss, predicted, probabilities = evaluate(Lookup(), batches)
+    predicted = np.zeros(5, int)
+
+    def keep(numbers, logits):
+        predicted[numbers] = logits.argmax(dim=1)
+
+    loss, accuracy = evaluate(Lookup(), batches, keep=keep)
     assert predicted.tolist() == [2, 0, 1, 1, 0]
     right, wrong = -np.log(np.exp(2) / (np.exp(2) + 2)), -np.log(1 / (np.exp(2) + 2))
     assert loss == pytest.approx((4 * right + wrong) / 5)
-    assert probabilities == pytest.approx(np.full(5, np.exp(-right)))
-
-
-def test_balanced_weights_and_an_absent_class():
-    train = SimpleNamespace(labels=np.array([0, 0, 0, 1]))
-    dataset = SimpleNamespace(classes=["a", "b", "c"], train=train)
-    run = SimpleNamespace(class_weight="balanced", device="cpu", dataset=dataset)
-    assert class_weights(run).tolist() == pytest.approx([4 / 6, 2, 2])
+    assert accuracy == 0.8
+    weights = torch.tensor([0.0, 2.0, 1.0])
+    assert evaluate(Lookup(), batches, weights)[0] == pytest.approx((right + 2 * (right * 2 + wrong)) / 7, rel=1e-6)
 
 
 def test_durations():

@@ -3,7 +3,7 @@ import pytest
 
 from conftest import write_dataset
 from console import UserError
-from utils import BATCH_TOKENS, Batches, pick_device, read_dataset
+from utils import BATCH_TOKENS, Batches, read_dataset
 from vocabulary import Rows
 
 
@@ -69,10 +69,3 @@ def test_word_mode(tmp_path, capsys):
     assert read_dataset(directory, word=True, segmenter="jieba").vocabulary.segmenter == "jieba"
     with pytest.raises(UserError, match="add --word True"):
         read_dataset(directory, segmenter="jieba")
-
-
-def test_a_device_that_is_not_there():
-    with pytest.raises(UserError, match="--device tpu: expected auto, cpu, cuda"):
-        pick_device("tpu")
-    with pytest.raises(UserError, match="finds no such device"):
-        pick_device("cuda:99")

@@ -1,0 +1,117 @@
+"""A classifier's training, as the flags of a script set it up, and its test with the report."""
+
+import dataclasses
+import sys
+import time
+
+import numpy as np
+import torch
+
+import checkpoint
+from console import echo, say
+from runtime import RANK, like_first, precision, total
+from train_eval import Run, duration, evaluate, finish, train
+from vocabulary import texts_of
+
+
+def classifier(args, config, model, dataset, device, optimizers, settings, **more):
+    """The Run of a script that trains a classifier. settings: what else decides the weights; more: fields of Run."""
+    amp = precision(args.amp, device)
+    settings |= dataclasses.asdict(config) | {"classes": dataset.classes, "amp": amp}
+    settings |= {name: getattr(args, name) for name in ("seed", "class_weight", "label_smoothing", "eval_every")}
+    settings |= {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
+    output = args.output or args.dataset
+    path = checkpoint.path_of(output, args.model)
+
+    def keep(metrics):
+        checkpoint.save(path, args.model, config, dataset.classes, dataset.vocabulary, model, metrics)
+
+    return Run(
+        name=args.model,
+        config=config,
+        model=model,
+        optimizers=optimizers,
+        train=dataset.batches("train", config.pad_size, device),
+        dev=dataset.batches("dev", config.pad_size, device),
+        device=device,
+        output=output,
+        settings=settings,
+        keep=keep,
+        amp=amp,
+        accumulate=args.accumulate,
+        loss_weight=class_weights(dataset, device) if args.class_weight else None,
+        label_smoothing=args.label_smoothing,
+        eval_every=args.eval_every,
+        seed=args.seed,
+        resume=args.resume,
+        **more,
+    )
+
+
+def train_and_test(run, dataset):
+    """What a script does with a classifier's Run."""
+    progress = train(run)
+    if progress.finished:
+        say(f"This run is finished already, its report is in {run.logs / progress.log}; start anew without --resume")
+    else:
+        test(run, progress, dataset)
+
+
+def test(run, progress, dataset):
+    """Tests the checkpoint, prints the report and writes it under the run's log."""
+    import report  # scikit-learn and matplotlib take a second to load, which a mistaken flag need not wait for
+
+    start = time.monotonic()
+    path = checkpoint.path_of(run.output, run.name)
+    model = like_first(checkpoint.load(path, run.device).model if RANK == 0 else run.model)
+    labels, classes = dataset.test.labels, dataset.classes
+    best = torch.zeros(2, len(labels), dtype=torch.float64)  # each row's probability and class
+
+    def keep(numbers, logits):
+        probabilities, predicted = logits.softmax(dim=1).max(dim=1)
+        best[0, numbers], best[1, numbers] = probabilities.double().cpu(), predicted.double().cpu()
+
+    loss, accuracy = evaluate(model, dataset.batches("test", run.config.pad_size, run.device), keep=keep)
+    probabilities, predicted = total(best).numpy()
+    predicted = predicted.astype(np.int64)
+    if RANK:
+        return
+    text, data, matrix = report.test_report(labels, predicted, classes)
+    echo(f"Test Loss: {loss:>5.2},  Test Acc: {accuracy:>6.2%}")
+    echo("Precision, Recall and F1-Score...")
+    echo(text)
+    echo("Confusion Matrix...")
+    echo(str(matrix))
+    seconds = time.monotonic() - start
+    echo(f"Time usage: {duration(seconds)}")
+    log = run.logs / progress.log
+    metrics = {"model": run.name, "device": str(run.device), "settings": run.settings}
+    metrics |= {"versions": checkpoint.versions(), "classes": classes}
+    metrics |= {"history": progress.history, "best_step": progress.best_step}
+    metrics["test"] = {"loss": loss, "accuracy": accuracy, "macro_f1": data["macro avg"]["f1-score"], "report": data}
+    metrics["test"]["confusion_matrix"] = matrix.tolist()
+    metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": peak_memory(run.device)}
+    report.write_metrics(log, metrics)
+    report.write_predictions(log, texts_of(dataset.test.texts), labels, predicted, probabilities, classes)
+    report.draw_losses(log, progress.history)
+    report.draw_confusion_matrix(log, matrix, classes)
+    finish(run, progress)
+    say(f"Checkpoint: {path}; report, pictures and predictions: {log}")
+
+
+def class_weights(dataset, device):
+    """Each class's weight in the loss, (C,), such that each class weighs as much, whatever its rows."""
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    weights = len(dataset.train.labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
+def peak_memory(device):
+    """The largest memory that this process held, of the GPU where it trains there, in MB; None where nobody counts."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,16 @@
+"""bert_CNN: TextCNN (Kim 2014) on the states of a pre-trained encoder, [CLS] and [SEP] among them."""
+
+from dataclasses import dataclass
+
+from models import TextCNN, base, encoder
+
+
+@dataclass
+class Config(encoder.Config):
+    filter_sizes: tuple[int, ...] = base.flag((2, 3, 4), "tokens that a convolution spans", low=1)
+    num_filters: int = base.flag(256, "filters of each size", low=1)
+
+
+class Model(TextCNN.Model):
+    def __init__(self, config):
+        super().__init__(config, encoder.Encoder(config))

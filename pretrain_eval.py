@@ -1,0 +1,49 @@
+"""What differs for encoders in training: parameter groups, frozen layers, warm-up; the loop is `train_eval`'s."""
+
+import torch
+
+from console import UserError
+
+
+def make_optimizers(model, config, layers=(), layer_decay=1.0):
+    """AdamW without weight decay on biases and LayerNorm.
+
+    layers: an encoder's parameters from the bottom up, a list a layer; at each, from the top down, the learning rate
+    is multiplied by `layer_decay`. All other parameters have it whole.
+    """
+    depth = {id(weight): len(layers) - i for i, layer in enumerate(layers) for weight in layer}
+    groups = {}
+    for weight in model.parameters():
+        if weight.requires_grad:
+            rate = config.learning_rate * layer_decay ** depth.get(id(weight), 0)
+            decay = config.weight_decay if weight.dim() > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(weight)
+    settings = [
+        {"params": weights, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), weights in groups.items()
+    ]
+    return [torch.optim.AdamW(settings, fused=True)]
+
+
+def freeze(encoder, count):
+    """Keeps the embedding and the `count` lowest layers of an encoder as they are; with 0 everything learns."""
+    layers = encoder.layers()
+    if count >= len(layers):
+        raise UserError(
+            f"--freeze {count} is out of range, the encoder has {len(layers) - 1} layers of its own weights"
+        )
+    for layer in layers[: count + 1 if count else 0]:
+        for weight in layer:
+            weight.requires_grad_(False)
+
+
+def warmup_and_decay(warmup):
+    """The schedule that rises for this share of the steps and then falls to zero, both linearly."""
+
+    def factor(step, steps):
+        rising = warmup * steps
+        if step + 1 <= rising:
+            return (step + 1) / rising
+        return min(1.0, (steps - step) / (steps - rising))
+
+    return factor

@@ -1,0 +1,96 @@
+"""Fine-tunes and tests a pre-trained encoder.
+
+python pretrain_run.py --model bert                    # ERNIE bert_CNN bert_RNN bert_RCNN bert_DPCNN bert_LayerAtt
+python pretrain_run.py --model bert --dataset D        # D/data has class.txt, train.txt, dev.txt, test.txt
+python pretrain_run.py --model bert_CNN --bert_path chinese-roberta-wwm-ext --pad_size 128 --accumulate 4
+python pretrain_run.py --model bert --resume           # goes on where it was interrupted
+torchrun --nproc_per_node=2 pretrain_run.py --model bert          # on two GPUs
+
+The encoder's files lie in bert_pretrain, for ERNIE in ERNIE_pretrain: python download.py bert
+"""
+
+import hashlib
+import time
+from pathlib import Path
+
+import torch
+
+from classifier import classifier, train_and_test
+from console import Parser, UserError, echo, number, run_script, say
+from models import ENCODERS, model_module
+from models.base import add_config_flags, describe
+from models.encoder import read_settings, weights_file
+from pretrain_eval import freeze, make_optimizers, warmup_and_decay
+from runtime import add_run_flags, describe_device, pick_device, precision, training
+from train_eval import duration
+from utils import ROOT, add_dataset_flag, default_dataset, read_dataset, say_what_is_cut, shown
+from wordpieces import check_unknown, read_wordpieces
+
+
+def parse_args():
+    first = Parser(add_help=False)
+    first.add_argument("--model", choices=ENCODERS, default="bert", help="it decides the defaults below")
+    name = first.parse_known_args()[0].model
+    config = model_module(name).Config
+    parser = Parser(__doc__, parents=[first])
+    add_dataset_flag(parser)
+    parser.add_argument("--bert_path", default=shown(ROOT / config.directory), help="directory of the encoder's files")
+    parser.add_argument("--scratch", action="store_true", help="random weights of the encoder's size, to compare")
+    parser.add_argument("--freeze", type=number(int, 0), default=0, help="lowest layers that stay as they are")
+    parser.add_argument(
+        "--layer_decay",
+        type=number(float, 0, 1, open_low=True),
+        default=1.0,
+        help="factor of the learning rate at each layer downwards",
+    )
+    parser.add_argument("--gradient_checkpointing", action="store_true", help="less memory, a third more time")
+    add_run_flags(parser)
+    add_config_flags(parser, config)
+    return parser.parse_args()
+
+
+def digest_of(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def main():
+    args = parse_args()
+    start = time.monotonic()
+    device = pick_device(args.device)
+    module = model_module(args.model)
+    config = module.Config(**{name: getattr(args, name) for name in describe(module.Config)})
+    encoder = read_settings(args.bert_path)
+    source = None if args.scratch else weights_file(args.bert_path)
+    vocabulary = read_wordpieces(args.bert_path, encoder["vocab_size"])
+    args.dataset = Path(args.dataset or default_dataset())
+    echo("Loading data...")
+    dataset = read_dataset(args.dataset, vocabulary)
+    echo(f"Vocab size: {len(vocabulary)}")
+    check_unknown(vocabulary, dataset.train.rows, args.bert_path)
+    say_what_is_cut(dataset.train.rows.lengths, config.pad_size)
+    torch.manual_seed(args.seed)
+    model = module.Model(config.fit(len(dataset.classes), len(vocabulary), encoder))
+    if source:
+        model.embedding.load(args.bert_path)
+    freeze(model.embedding, args.freeze)
+    if args.gradient_checkpointing:
+        if not model.embedding.body.supports_gradient_checkpointing:
+            raise UserError(f"--gradient_checkpointing is not there for an encoder of type {encoder['model_type']}")
+        model.embedding.body.activation_checkpointing_enable()
+    model.to(device)
+    echo(f"Time usage: {duration(time.monotonic() - start)}")
+    say(f"Encoder: {args.bert_path} ({encoder['model_type']}, {'random weights' if args.scratch else source.name})")
+    say(f"Device: {describe_device(device)}")
+    settings = {"encoder": encoder, "weights": source and digest_of(source), "tokenizer": vocabulary.digest}
+    settings |= {"freeze": args.freeze, "layer_decay": args.layer_decay}
+    optimizers = make_optimizers(model, config, model.embedding.layers(), args.layer_decay)
+    amp = precision(args.amp, device)
+    more = {"schedule": warmup_and_decay(config.warmup), "max_norm": config.max_norm, "eval_amp": amp}
+    with training(device):
+        run = classifier(args, config, model, dataset, device, optimizers, settings, **more)
+        train_and_test(run, dataset)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,147 @@
+"""What a process computes on: its device, its precision, and its rank among the processes that torchrun started."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from console import UserError, number, say
+
+RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}
+
+
+def pick_device(name="auto"):
+    """The torch device of that name; `auto` is CUDA, else Apple's MPS, else the CPU. Each rank has a GPU of its own."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in found.items() if there)
+    if name == "cuda" and RANKS > 1:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: expected auto, cpu, cuda, cuda:1 or mps") from error
+    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if not found.get(device.type) or beyond:
+        there = ", ".join(kind for kind, there in found.items() if there)
+        raise UserError(f"--device {name}: torch {torch.__version__} finds no such device here, only {there}")
+    return device
+
+
+def describe_device(device):
+    """The device as a person wants to know it."""
+    ranks = f", {RANKS} processes" if RANKS > 1 else ""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)}{ranks})"
+    if device.type == "cpu":
+        there = "" if torch.cuda.is_available() else "; torch finds no GPU"
+        return f"cpu ({torch.get_num_threads()} threads{ranks}{there})"
+    return str(device)
+
+
+def has_bfloat16(device):
+    """Whether the hardware multiplies bfloat16 matrices faster than float32 ones."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def precision(name, device):
+    """The name in PRECISIONS of what the training steps compute in; `auto` asks the hardware."""
+    if name == "auto":
+        name = "bf16" if has_bfloat16(device) else "fp16" if device.type == "cuda" else "off"
+    if name == "fp16" and device.type != "cuda":
+        raise UserError(f"--amp fp16 is for GPUs, and this run is on {device}; use --amp bf16 or --amp off")
+    return name
+
+
+def join_ranks(device):
+    """Meets the other processes that torchrun started; nothing where this one is alone."""
+    if RANKS > 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+
+
+def leave_ranks():
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def parallel(model, device):
+    """The model whose gradients are averaged over all ranks; the model itself where there is one rank."""
+    if RANKS == 1:
+        return model
+    # nccl does not add up sparse gradients
+    sparse = any(getattr(module, "sparse", False) for module in model.modules())
+    group = distributed.new_group(backend="gloo") if sparse else None
+    return DistributedDataParallel(model, [device] if device.type == "cuda" else None, process_group=group)
+
+
+def total(tensor):
+    """The sum of a tensor over all ranks, in place."""
+    if RANKS > 1:
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def like_first(model):
+    """The model with the first rank's weights, on all ranks."""
+    if RANKS > 1:
+        for tensor in model.state_dict().values():
+            distributed.broadcast(tensor, 0)
+    return model
+
+
+def from_first(content):
+    """What the first rank holds, plain data, on all ranks."""
+    if RANKS == 1:
+        return content
+    box = [content]
+    distributed.broadcast_object_list(box)
+    return box[0]
+
+
+def add_run_flags(parser):
+    """The flags of every script that trains."""
+    parser.add_argument("--output", type=Path, help="directory for saved_dict and log (the dataset's)")
+    add_training_flags(parser)
+    parser.add_argument("--class_weight", choices=["balanced"], help="weigh rare classes as much as frequent ones")
+    parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="in the training's loss")
+
+
+def add_training_flags(parser):
+    """The flags of a training of whatever kind."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=1, help="of weights, order and dropout")
+    parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
+    parser.add_argument(
+        "--amp", choices=["auto", *PRECISIONS], default="auto", help="precision of a step; auto: what the hardware has"
+    )
+    parser.add_argument("--accumulate", type=number(int, 1), default=1, help="passes that a batch is split into")
+    parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
+
+
+@contextlib.contextmanager
+def training(device):
+    """Surrounds a training: the ranks meet and part; what may end it becomes a line."""
+    join_ranks(device)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("Interrupted: the same command with --resume goes on from the last saved step")
+        sys.exit(130)
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+            raise
+        raise UserError(
+            f"out of memory on {device}: lower --batch_size or --pad_size, or split each batch with --accumulate 4 "
+            "(an encoder can also do with --gradient_checkpointing or a --freeze of its lowest layers)"
+        ) from error
+    finally:
+        leave_ranks()

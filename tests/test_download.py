@@ -1,0 +1,528 @@
+import contextlib
+import hashlib
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import pytest
+
+import download
+from conftest import SHARED, command, here
+from console import UserError
+
+BODY = bytes(range(256)) * 1000
+FILES = {"class.txt": b"a\nb\n", "train.txt": BODY, "vocab.pkl": b"\x80"}
+REAL_IDS = download.DATASET
+REPOSITORY = "owner/encoder"
+ENCODER = {
+    "config.json": b"{}",
+    "vocab.txt": b"[PAD]\n",
+    "tokenizer_config.json": b"{ }",
+    "model.safetensors": BODY,
+    "pytorch_model.bin": b"another",
+    "tf_model.h5": b"another",
+    "onnx/model.onnx": b"another",
+    "README.md": b"another",
+}
+TAKEN = ("config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors")
+
+
+class Answer(NamedTuple):
+    """How the server answers a request for a file; the defaults are what a good server does."""
+
+    status: int = 200
+    cut: int | None = None  # bytes of the answer after which the connection is closed
+    stall: bool = False  # it is kept open in place of that
+    announced: int = 0  # bytes more than there are
+    ranges: bool = True  # whether a Range is honoured
+    content_range: str | None = None  # in place of the true one
+    content: bytes | None = None  # in place of the file
+    location: str | None = None  # of a redirect
+    message: str | None = None  # that the hub adds to a refusal
+
+
+GOOD = Answer()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server, place = self.server, urlsplit(self.path)  # a whole address where this is a proxy
+        name = place.path.rpartition("/")[2]
+        server.requests.append((name, self.headers["Range"]))
+        server.paths.append(self.path)
+        if server.hub and place.path.startswith("/api/"):
+            return self.reply(*server.hub(place))
+        plan = server.plans.get(name, [GOOD])
+        answer = plan.pop(0) if len(plan) > 1 else plan[0]  # the last one stays
+        content = server.files.get(name) if answer.content is None else answer.content
+        if answer.status != 200 or content is None:
+            return self.reply(
+                answer.status if answer.status != 200 else 404,
+                b"sorry",
+                {"Location": answer.location, "X-Error-Message": answer.message},
+            )
+        start, headers = 0, {}
+        if self.headers["Range"] and answer.ranges:
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                return self.reply(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+            headers["Content-Range"] = answer.content_range or f"bytes {start}-{len(content) - 1}/{len(content)}"
+        rest = content[start:]
+        headers["Content-Length"] = len(rest) + answer.announced
+        return self.reply(206 if start else 200, rest[: answer.cut], headers, answer.stall)
+
+    def reply(self, status, content, headers=None, stall=False):
+        self.close_connection = True
+        with contextlib.suppress(ConnectionError):  # the other side may have had enough
+            self.send_response(status)
+            for name, value in ({"Connection": "close", "Content-Length": len(content)} | (headers or {})).items():
+                if value is not None:
+                    self.send_header(name, str(value))
+            self.end_headers()
+            self.wfile.write(content)
+            self.wfile.flush()
+            if stall:
+                self.server.stopping.wait(10)
+
+
+@pytest.fixture
+def serve():
+    """Starts servers on loopback: their files, and the plan of answers of those that are not simply served."""
+    servers = []
+
+    def start(files=None, plans=None, hub=None):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.files, server.plans, server.hub = files or {}, {k: list(v) for k, v in (plans or {}).items()}, hub
+        server.requests, server.paths, server.stopping = [], [], threading.Event()
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stopping.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    """No proxies but a test's own, short pauses, and the table of the files that are served here."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)  # which the script sets
+    monkeypatch.setattr(download, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "DATASET", {name: blob_id(content) for name, content in FILES.items()})
+
+
+def blob_id(content):
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def thucnews(monkeypatch, directory, url):
+    here(monkeypatch, download.main, "thucnews", "--output", directory, "--url", url)
+
+
+def lying_in(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def ranges_of(server, name="train.txt"):
+    return [wanted for asked, wanted in server.requests if asked == name]
+
+
+def test_all_is_fetched_once(serve, tmp_path, monkeypatch, capsys):
+    server = serve(FILES)
+    thucnews(monkeypatch, tmp_path, server.url)
+    assert lying_in(tmp_path / "data") == FILES
+    assert f"is complete: python run.py --model TextCNN --dataset {tmp_path}\n" in capsys.readouterr().err
+    assert server.requests == [(name, None) for name in FILES]
+    thucnews(monkeypatch, tmp_path, server.url)
+    assert "has already: class.txt, train.txt, vocab.pkl" in capsys.readouterr().err
+    assert len(server.requests) == len(FILES)
+
+
+def test_it_goes_where_the_scripts_look(serve, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(download, "ROOT", tmp_path)
+    here(monkeypatch, download.main, "THUCNews", "--url", serve(FILES).url + "/")
+    assert lying_in(tmp_path / "THUCNews" / "data") == FILES
+    assert "is complete: python run.py --model TextCNN\n" in capsys.readouterr().err
+
+
+OTHER = "bytes 5-9/10"
+BREAKS = {  # the answers to one request after the other, and the ranges that were asked for
+    "breaks off twice": ([Answer(cut=1000), Answer(cut=70_000), GOOD], [None, 1000, 71_000]),
+    "breaks off often": ([Answer(cut=9)] * 9 + [GOOD], [None, *range(9, 90, 9)]),
+    "breaks off before the first byte": ([Answer(cut=0), GOOD], [None, None]),
+    "stalls": ([Answer(cut=1000, stall=True), GOOD], [None, 1000]),
+    "knows no ranges": ([Answer(cut=1000), Answer(ranges=False)], [None, 1000]),
+    "sends another range": ([Answer(cut=1000), Answer(content_range=OTHER), GOOD], [None, 1000, None]),
+    "is overloaded": ([Answer(status=503), Answer(status=429), GOOD], [None] * 3),
+    "announces too much": ([Answer(announced=1000)], [None]),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_broken_transfer_goes_on(serve, tmp_path, monkeypatch, case):
+    answers, starts = BREAKS[case]
+    server = serve(FILES, {"train.txt": answers})
+    started = time.monotonic()
+    thucnews(monkeypatch, tmp_path, server.url)
+    assert time.monotonic() - started < 5
+    assert ranges_of(server) == [start and f"bytes={start}-" for start in starts]
+    assert lying_in(tmp_path / "data") == FILES
+
+
+def test_the_next_run_goes_on(serve, tmp_path, monkeypatch):
+    bad = serve(FILES, {"train.txt": [Answer(cut=1000), Answer(cut=0)]})
+    with pytest.raises(UserError, match=r"train\.txt: the connection broke off\. By hand: put class\.txt, train\.txt"):
+        thucnews(monkeypatch, tmp_path, bad.url)
+    assert ranges_of(bad) == [None, "bytes=1000-", "bytes=1000-"]
+    assert lying_in(tmp_path / "data") == {"class.txt": FILES["class.txt"], "train.txt.part": BODY[:1000]}
+    good = serve(FILES)
+    thucnews(monkeypatch, tmp_path, good.url)
+    assert good.requests == [("train.txt", "bytes=1000-"), ("vocab.pkl", None)]
+    assert lying_in(tmp_path / "data") == FILES
+
+
+@pytest.mark.parametrize(
+    "part, asked",
+    [
+        (BODY, []),
+        (b"stale", ["bytes=5-", None]),
+        (BODY + b"too long", [f"bytes={len(BODY) + 8}-", None]),
+    ],
+)
+def test_what_an_earlier_run_left(serve, tmp_path, monkeypatch, part, asked):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.txt.part").write_bytes(part)
+    server = serve(FILES)
+    thucnews(monkeypatch, tmp_path, server.url)
+    assert ranges_of(server) == asked
+    assert lying_in(tmp_path / "data") == FILES
+
+
+def test_a_bar_where_a_person_watches(serve, tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.txt.part").write_bytes(BODY[: len(BODY) // 2])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    thucnews(monkeypatch, tmp_path, serve(FILES).url)
+    assert "train.txt:  50%" in capsys.readouterr().err
+
+
+WRONG = {
+    "other bytes": Answer(content=BODY[::-1]),
+    "a length that is too short": Answer(announced=-1000),
+    "a page": Answer(content=b"<html>Log in"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_arrives_different_is_not_installed(serve, tmp_path, monkeypatch, case):
+    answer = WRONG[case]
+    server = serve(FILES, {"train.txt": [answer]})
+    arrived = BODY[: answer.announced or None] if answer.content is None else answer.content
+    with pytest.raises(UserError) as error:
+        thucnews(monkeypatch, tmp_path, server.url)
+    ids = f"the content's id is {blob_id(arrived)}, expected {blob_id(BODY)}; it is not installed"
+    assert str(error.value) == f"{server.url}/train.txt: {ids}"
+    assert lying_in(tmp_path / "data") == {"class.txt": FILES["class.txt"]}
+
+
+@pytest.mark.parametrize(
+    "status, answer, requests",
+    [(404, "404 Not Found", 1), (403, "403 Forbidden", 1), (500, "500 Internal Server Error", 3)],
+)
+def test_a_refusal(serve, tmp_path, monkeypatch, status, answer, requests):
+    server = serve(FILES, {"train.txt": [Answer(status=status)]})
+    with pytest.raises(UserError, match=rf"^{server.url}/train\.txt: the server answers {answer}\. By hand: put"):
+        thucnews(monkeypatch, tmp_path, server.url)
+    assert len(ranges_of(server)) == requests
+
+
+def test_no_network_is_told_at_once(tmp_path, monkeypatch, capsys):
+    url = closed_port()
+    with pytest.raises(UserError) as error:
+        thucnews(monkeypatch, tmp_path, url)
+    assert str(error.value).startswith(f"{url}/class.txt: no connection (Connection refused). By hand: put class.txt, ")
+    assert f"Pytorch (its THUCNews/data) into {tmp_path / 'data'}" in str(error.value)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_of_the_users_own_stays(serve, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.txt").write_bytes(b"mine")
+    server = serve(FILES)
+    with pytest.raises(UserError, match=r"data has train\.txt with other content: move that away, then try again"):
+        thucnews(monkeypatch, tmp_path, server.url)
+    assert lying_in(tmp_path / "data") == {"train.txt": b"mine"}
+    assert not server.requests
+
+
+def test_a_place_that_cannot_be_written(serve, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*cannot be used: Not a directory"):
+        thucnews(monkeypatch, tmp_path / "file", serve(FILES).url)
+
+
+def test_a_full_disk_is_not_taken_for_the_network(serve, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    server = serve(FILES)
+    with pytest.raises(UserError, match="data cannot be used: No space left on device"):
+        thucnews(monkeypatch, tmp_path, server.url)
+    assert len(server.requests) == 1
+
+
+def test_the_proxy_of_the_environment(serve, tmp_path, monkeypatch):
+    proxy = serve(FILES)
+    monkeypatch.setenv("http_proxy", proxy.url)
+    thucnews(monkeypatch, tmp_path, "http://dataset.invalid/data")
+    assert proxy.paths == [f"http://dataset.invalid/data/{name}" for name in FILES]
+    assert lying_in(tmp_path / "data") == FILES
+    server = serve(FILES)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    thucnews(monkeypatch, tmp_path / "direct", server.url)
+    assert len(proxy.paths) == len(server.paths) == len(FILES)
+
+
+def test_a_proxy_that_is_not_there_is_named(tmp_path, monkeypatch):
+    proxy = closed_port()
+    monkeypatch.setenv("http_proxy", proxy.replace("//", "//name:secret@"))
+    with pytest.raises(UserError, match=rf"no connection through the proxy {proxy.removeprefix('http://')} \(Conn"):
+        thucnews(monkeypatch, tmp_path, "http://dataset.invalid")
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["brt"], "brt: expected thucnews, bert, ernie or a hub name such as hfl/chinese-macbert-base"),
+        (["owner/.."], "owner/..: expected thucnews"),
+        (["作者/模型"], "作者/模型: expected thucnews"),
+        (["/etc/passwd"], "/etc/passwd: expected thucnews"),
+        (["thucnews", "--url", "data.org"], "--url data.org: expected an address that starts with http"),
+    ],
+)
+def test_arguments_that_make_no_sense(monkeypatch, capsys, args, message):
+    with pytest.raises(SystemExit) as exit:
+        here(monkeypatch, download.main, *args)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_ids_are_those_of_git(tmp_path):
+    (tmp_path / "hello").write_bytes(b"hello\n")
+    assert download.content_id(tmp_path / "hello", "0" * 40) == "ce013625030ba8dba906f756967f9e9ca394464a"
+    sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+    assert download.content_id(tmp_path / "hello", "0" * 64) == sha256
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the real files")
+def test_the_real_files_have_the_ids_of_the_table():
+    for name in ("class.txt", "dev.txt", "vocab.pkl", "embedding_Tencent.npz"):
+        assert download.content_id(SHARED / "data" / name, "") == REAL_IDS[name]
+
+
+def hub_of(files, repository=REPOSITORY):
+    """What the hub's API answers for a repository: large files have a SHA-256, small ones git's id."""
+
+    def listing(name, content):
+        lfs = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "pointerSize": 134}
+        entry = {"rfilename": name, "size": len(content), "blobId": blob_id(content)}
+        return entry | ({"lfs": lfs} if len(content) > 1000 else {})
+
+    def answer(place):
+        if place.path != f"/api/models/{repository}":
+            return 404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"}
+        siblings = [listing(*item) for item in files.items()]
+        if "blobs" not in place.query:
+            siblings = [{"rfilename": entry["rfilename"]} for entry in siblings]
+        return 200, json.dumps({"id": repository, "sha": "c0ffee" * 6 + "c0ff", "siblings": siblings}).encode()
+
+    return answer
+
+
+@pytest.fixture
+def hub(serve, monkeypatch):
+    """Starts a hub on loopback that this process uses."""
+
+    def start(files, plans=None, answer=None):
+        server = serve(files, plans, answer or hub_of(files))
+        huggingface_hub.close_session()  # it keeps the proxies of its start
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        settings = {"ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": template}
+        for name, value in (settings | {"HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_TELEMETRY": True}).items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        return server
+
+    return start
+
+
+def process(tmp_path, *args, **environment):
+    """Runs the script in a process of its own, where HF_ENDPOINT is read."""
+    surroundings = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", **environment}
+    return subprocess.run(
+        command("download.py", *args), cwd=tmp_path, env=surroundings, capture_output=True, encoding="utf-8"
+    )
+
+
+def test_an_encoder_out_of_a_hub_that_breaks_off(serve, tmp_path):
+    server = serve(ENCODER, {"model.safetensors": [Answer(cut=1000), GOOD]}, hub_of(ENCODER))
+    done = process(tmp_path, REPOSITORY, "--output", "encoder", HF_ENDPOINT=server.url)
+    assert done.returncode == 0, done.stderr
+    assert lying_in(tmp_path / "encoder") == {name: ENCODER[name] for name in TAKEN}
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[3:] == [
+        "model.safetensors: the connection broke off, at 1000 bytes; once more in 1 s",
+        "model.safetensors: fetched and verified",
+        "encoder is complete: python pretrain_run.py --model bert --bert_path encoder",
+    ]
+    assert server.requests[-2:] == [("model.safetensors", None), ("model.safetensors", "bytes=1000-")]
+    assert {path for path in server.paths if "resolve" in path} == {
+        f"/{REPOSITORY}/resolve/{'c0ffee' * 6}c0ff/{name}" for name in TAKEN
+    }
+    assert not any("agent" in path for path in server.paths)  # telemetry
+
+
+def test_an_encoder_through_a_proxy(serve, tmp_path):
+    proxy = serve(ENCODER, hub=hub_of(ENCODER))
+    done = process(tmp_path, REPOSITORY, "--output", "encoder", HF_ENDPOINT="http://hub.invalid", http_proxy=proxy.url)
+    assert done.returncode == 0, done.stderr
+    assert lying_in(tmp_path / "encoder").keys() == set(TAKEN)
+    assert all(path.startswith("http://hub.invalid/") for path in proxy.paths)
+
+
+@pytest.mark.parametrize(
+    "name, directory, then",
+    [
+        ("bert", "bert_pretrain", "--model bert\n"),
+        ("ERNIE", "ERNIE_pretrain", "--model ERNIE\n"),
+        (REPOSITORY, "encoder", "--model bert --bert_path {}\n"),
+    ],
+)
+def test_where_encoders_go(hub, tmp_path, monkeypatch, capsys, name, directory, then):
+    monkeypatch.setattr(download, "ROOT", tmp_path)
+    repository = download.ENCODERS.get(name.lower(), [name])[0]
+    hub(ENCODER, answer=hub_of(ENCODER, repository))
+    here(monkeypatch, download.main, name)
+    assert lying_in(tmp_path / directory).keys() == set(TAKEN)
+    assert capsys.readouterr().err.endswith("pretrain_run.py " + then.format(tmp_path / directory))
+
+
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json")
+
+
+@pytest.mark.parametrize(
+    "there, taken",
+    [
+        (("pytorch_model.bin", "model.safetensors"), ("model.safetensors",)),
+        (("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack"), ("pytorch_model.bin",)),
+        (("pytorch_model.bin", *SHARDS), SHARDS),
+        (("model.safetensors", *SHARDS), ("model.safetensors",)),
+        (("model-1/../../x-of-2.safetensors", "pytorch_model.bin"), ("pytorch_model.bin",)),
+    ],
+)
+def test_one_form_of_the_weights(hub, there, taken):
+    hub(dict.fromkeys(("config.json", "vocab.txt", *there), b"x"))
+    assert [file.name for file in download.hub_files(REPOSITORY)] == ["config.json", "vocab.txt", *taken]
+
+
+@pytest.mark.parametrize("absent", ["config.json", "vocab.txt", "model.safetensors"])
+def test_a_repository_that_holds_no_encoder(hub, absent):
+    hub({name: b"x" for name in TAKEN if name != absent})
+    with pytest.raises(UserError, match=r"no encoder: expected config\.json, vocab\.txt .*; it has .*tokenizer_config"):
+        download.hub_files(REPOSITORY)
+
+
+def test_an_encoder_that_arrives_different(hub, tmp_path, monkeypatch):
+    hub(ENCODER, {"model.safetensors": [Answer(content=BODY[::-1])]})
+    with pytest.raises(UserError, match=rf"expected {hashlib.sha256(BODY).hexdigest()}; it is not installed"):
+        here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
+    assert lying_in(tmp_path).keys() == {"config.json", "vocab.txt", "tokenizer_config.json"}
+
+
+def test_a_hub_without_ids(hub):
+    hub(ENCODER, answer=lambda place: hub_of(ENCODER)(place._replace(query="")))
+    with pytest.raises(UserError, match="does not tell the ids to verify files by: name another mirror"):
+        download.hub_files(REPOSITORY)
+
+
+REFUSALS = {
+    "nothing of that name": ((404, b"", {"X-Error-Code": "RepoNotFound"}), "no such repository, or a private one"),
+    "nothing of that name on a mirror": ((404, b"no"), "no such repository, or a private one"),
+    "down": ((502, b"<html>"), "no connection, or no hub there (Server error '502 Bad Gateway'"),
+    "no hub at all": ((200, b"<html>"), "no connection, or no hub there (Expecting value"),
+    "no hub's JSON": ((200, b"{}"), "no connection, or no hub there ('id')"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_hub_that_refuses(hub, tmp_path, monkeypatch, case):
+    reply, message = REFUSALS[case]
+    server = hub({}, answer=lambda place: reply)
+    with pytest.raises(UserError) as error:
+        here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path / "encoder")
+    line = str(error.value)
+    assert line.startswith(f"{server.url}/{REPOSITORY}: {message}")
+    files = "config.json, vocab.txt (or tokenizer.json) and model.safetensors (or pytorch_model.bin)"
+    place = f"https://huggingface.co/{REPOSITORY} into {tmp_path / 'encoder'}"
+    assert line.endswith(f". By hand: put {files} from {place}. A mirror: HF_ENDPOINT=https://hf-mirror.com")
+    assert "\n" not in line
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_a_hub_that_does_not_answer(hub, tmp_path, monkeypatch):
+    hub({}, answer=lambda place: time.sleep(1) or (200, b""))
+    with pytest.raises(UserError, match=r"no connection, or no hub there \(.*timed out\)"):
+        here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
+
+
+def test_a_gated_repository(hub, tmp_path, monkeypatch):
+    hub(ENCODER, {"config.json": [Answer(status=401, message="Access is restricted. Please log in.")]})
+    with pytest.raises(UserError, match=r"config\.json: the server answers 401 Access is restricted\. Please log in"):
+        here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
+
+
+def test_a_hub_that_is_not_there(tmp_path):
+    url = closed_port()
+    started = time.monotonic()
+    done = process(tmp_path, "bert", "--output", "encoder", HF_ENDPOINT=url)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        f"download.py: {url}/google-bert/bert-base-chinese: no connection, or no hub there ([Errno "
+    )
+    assert time.monotonic() - started < 5
+
+
+def test_a_large_file_lies_elsewhere(hub, serve, tmp_path, monkeypatch):
+    store = serve({"blob": BODY}, {"blob": [Answer(cut=1000), GOOD]})
+    hub(ENCODER, {"model.safetensors": [Answer(status=302, location=f"{store.url}/blob")]})
+    here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
+    assert store.requests == [("blob", None), ("blob", "bytes=1000-")]
+    assert (tmp_path / "model.safetensors").read_bytes() == BODY

@@ -1,0 +1,62 @@
+import pytest
+
+from console import UserError
+from pretrain_eval import freeze, make_optimizers, warmup_and_decay
+from test_encoder import build
+
+
+def groups_of(optimizers):
+    return [group for optimizer in optimizers for group in optimizer.param_groups]
+
+
+def test_biases_and_layer_norm_do_not_decay(encoder):
+    model = build("bert", encoder)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    seen = {}
+    for group in groups_of(make_optimizers(model, model_config(learning_rate=1e-4))):
+        assert group["lr"] == group["initial_lr"] == 1e-4
+        seen |= {names[id(parameter)]: group["weight_decay"] for parameter in group["params"]}
+    assert seen.keys() == dict(model.named_parameters()).keys()
+    for name, decay in seen.items():
+        assert decay == (0.0 if name.endswith("bias") or "LayerNorm" in name else 0.01), name
+
+
+def model_config(**settings):
+    from models.bert import Config
+
+    return Config(**settings)
+
+
+def test_lower_layers_learn_more_slowly(encoder):
+    model = build("bert", encoder)
+    rates = {}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in groups_of(make_optimizers(model, model_config(learning_rate=1.0), model.embedding.layers(), 0.5)):
+        rates |= {names[id(parameter)]: group["lr"] for parameter in group["params"]}
+    assert rates["classifier.weight"] == rates["embedding.body.pooler.dense.weight"] == 1.0
+    assert [rates[f"embedding.body.encoder.layer.{i}.output.dense.bias"] for i in range(3)] == [0.125, 0.25, 0.5]
+    assert rates["embedding.body.embeddings.word_embeddings.weight"] == 0.0625
+
+
+def test_frozen_layers(encoder):
+    model = build("bert", encoder)
+    freeze(model.embedding, 0)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    freeze(model.embedding, 2)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert {name.split(".layer.")[-1][0] for name in frozen if ".layer." in name} == {"0", "1"}
+    assert "embedding.body.embeddings.word_embeddings.weight" in frozen
+    assert not any(name.startswith(("classifier", "embedding.body.pooler")) for name in frozen)
+    learning = {id(weight) for group in groups_of(make_optimizers(model, model_config())) for weight in group["params"]}
+    assert learning == {id(weight) for weight in model.parameters() if weight.requires_grad}
+    with pytest.raises(UserError, match="--freeze 4 is out of range, the encoder has 3 layers"):
+        freeze(model.embedding, 4)
+
+
+def test_the_rate_rises_and_falls():
+    factor = warmup_and_decay(0.1)
+    assert [factor(step, 100) for step in (0, 4, 9, 10, 55, 99)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 1 / 90])
+    assert max(factor(step, 100) for step in range(100)) == 1.0
+    assert [warmup_and_decay(0.0)(step, 4) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+    assert [warmup_and_decay(1.0)(step, 4) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert warmup_and_decay(0.05)(0, 1) == 1.0

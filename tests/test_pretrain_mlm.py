@@ -1,0 +1,167 @@
+"""`pretrain_mlm.py`: what it masks, and the encoder that it leaves."""
+
+import bz2
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import pretrain_mlm
+import pretrain_run
+from conftest import here, pieces, sample_rows, script, write_encoder
+from console import UserError
+from pretrain_mlm import MaskedBatches, hold_out
+from test_run import KILL, interrupt
+from wordpieces import read_wordpieces
+
+FEW = ("--device", "cpu", "--batch_size", 32)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """The sample's headlines, labels behind a tab, in two files, one of them compressed."""
+    directory = tmp_path_factory.mktemp("corpus")
+    rows = [f"{text}\t{label}\n" for text, label in sample_rows("train", set(range(10)), 400)]
+    (directory / "a.txt").write_text("\n" + "".join(rows[:200]), encoding="utf-8")
+    (directory / "b.txt.bz2").write_bytes(bz2.compress("".join(rows[200:]).encode()))
+    return [directory / "a.txt", directory / "b.txt.bz2"]
+
+
+def masked(encoder, share=0.15, seed=1, count=400):
+    vocabulary = read_wordpieces(encoder, len(pieces()))
+    texts = [text for text, _ in sample_rows("train", set(range(10)), count)]
+    return MaskedBatches(vocabulary.encode_texts(texts), vocabulary, share, seed, "cpu")
+
+
+def test_what_is_masked(encoder):
+    batches = masked(encoder)
+    vocabulary, numbers = batches.vocabulary, np.arange(400)
+    _, original, lengths = batches.grid(numbers)
+    batch = batches.cut(numbers)
+    chosen = np.zeros(original.size, bool)
+    chosen[batch.places] = True
+    assert np.array_equal(original.flatten()[batch.places], batch.labels)
+    assert np.array_equal(batch.tokens.numpy().flatten()[~chosen], original.flatten()[~chosen])
+    special = (original == vocabulary.cls) | (original == vocabulary.sep) | (original == vocabulary.pad)
+    assert not (chosen.reshape(original.shape) & special).any()
+    assert (chosen.reshape(original.shape).sum(axis=1) > 0).all()
+    words = (lengths - 2).sum()
+    assert len(batch.labels) / words == pytest.approx(0.15, abs=0.02)
+    now = batch.tokens.flatten()[batch.places]
+    assert (now == vocabulary.mask).float().mean().item() == pytest.approx(0.8, abs=0.04)
+    assert (now == batch.labels).float().mean().item() == pytest.approx(0.1, abs=0.03)
+
+
+def test_masks_change_with_the_epoch_and_the_seed_alone(encoder):
+    batches = masked(encoder, share=0.3)
+    numbers = np.arange(50)
+    validation = batches.cut(numbers)
+    assert torch.equal(batches.cut(numbers).tokens, validation.tokens)
+    seen = [validation.tokens]
+    for epoch in range(3):
+        batches.shuffled(32, 1, epoch)
+        seen.append(batches.cut(numbers).tokens)
+        alone = batches.cut(numbers[7:8])
+        assert torch.equal(alone.tokens[0, : alone.lengths[0]], seen[-1][7, : alone.lengths[0]])
+    seen.append(masked(encoder, share=0.3, seed=2).cut(numbers).tokens)
+    assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+
+
+def test_every_row_is_trained_on_or_held_out(encoder):
+    rows = masked(encoder).rows
+    train, dev = hold_out(rows, 1)
+    assert len(dev.lengths) == 8
+    assert sorted([*train.lengths, *dev.lengths]) == sorted(rows.lengths)
+
+
+def pretrain(monkeypatch, corpus, output, *settings):
+    here(monkeypatch, pretrain_mlm.main, "--corpus", *corpus, "--output", output, *FEW, *settings)
+
+
+def test_an_encoder_from_nothing(corpus, tiny, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "encoder"
+    pretrain(monkeypatch, corpus, output, "--size", "tiny", "--num_epochs", 4, "--learning_rate", 3e-3)
+    printed = capsys.readouterr()
+    losses = [float(loss) for loss in re.findall(r"Val Loss: +([\d.]+)", printed.out)]
+    assert len(losses) == 5 and losses[3] < losses[0] < 7.5
+    assert "1 blank lines skipped" in printed.err
+    assert "392 rows to train on, 8 to validate on" in printed.err
+    filler = transformers.AutoModelForMaskedLM.from_pretrained(output)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(output)
+    assert filler.config.num_hidden_layers == 2 and filler.config.hidden_size == 128
+    ids = tokenizer("股票大涨", return_tensors="pt")
+    assert tokenizer.convert_ids_to_tokens(ids["input_ids"][0]) == ["[CLS]", *"股票大涨", "[SEP]"]
+    assert filler(**ids).logits.shape == (1, 6, len(tokenizer))
+    tuning = ("--dataset", tiny, "--output", tmp_path, "--bert_path", output, "--num_epochs", 1, "--device", "cpu")
+    here(monkeypatch, pretrain_run.main, *tuning)
+    printed = capsys.readouterr()
+    assert "has no pooler (an encoder trained on masked words alone" in printed.err
+    assert "Test Acc" in printed.out
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Ernie", "Electra", "Albert"])
+def test_training_goes_on_from_an_encoder(corpus, tmp_path, monkeypatch, capsys, kind):
+    """It starts from the encoder's weights, with or without a head, and its pooler is not lost."""
+    start = write_encoder(tmp_path / "start", kind, "ForMaskedLM" if kind == "Albert" else "Model")
+    pretrain(monkeypatch, corpus[:1], tmp_path / "more", "--init", tmp_path / "start", "--num_epochs", 1)
+    said = capsys.readouterr().err
+    assert ("has no head that fills in words: it starts random" in said) == (kind != "Albert")
+    more = type(start).from_pretrained(tmp_path / "more").state_dict()
+    for name, weight in start.state_dict().items():
+        distance = (more[name] - weight).abs().max()
+        assert distance < 0.01, name
+        assert (distance == 0) == name.startswith("pooler"), name
+    assert read_wordpieces(tmp_path / "more", len(pieces())).pieces() == pieces()
+
+
+def test_an_interrupted_training_resumes_to_the_same_weights(corpus, encoder, tmp_path):
+    settings = ("pretrain_mlm.py", "--corpus", *corpus, "--init", encoder, *FEW, "--num_epochs", 8, "--eval_every", 5)
+    script(*settings, "--output", tmp_path / "whole")
+    broken = ("--output", tmp_path / "broken")
+    interrupt(KILL, tmp_path / "broken" / "saved_dict" / "mlm.resume", *settings, *broken)
+    done = script(*settings, *broken, "--resume")
+    assert int(re.search(r"Iter: +(\d+)", done.stdout)[1]) > 5
+    expected, found = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
+    assert expected == found
+    assert not list(tmp_path.glob("broken/writing-*"))
+    again = script(*settings, *broken, "--resume")
+    assert "Iter" not in again.stdout
+    loss, perplexity = re.search(r"Best Val Loss: +([\d.]+),  Perplexity: ([\d.]+)", again.stdout).groups()
+    assert math.exp(float(loss)) == pytest.approx(float(perplexity), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("--output", "{encoder}", "--init", "{encoder}"), "is the directory of --init; name another"),
+        (("--output", "{encoder}"), "holds an encoder that this script did not make; name another directory"),
+        (("--output", "{tmp}/o", "--vocab", "{tmp}/v.txt"), "v.txt cannot be read: No such file"),
+        (("--output", "{tmp}/o", "--corpus", "{tmp}/one.txt"), "one.txt: 1 texts, expected two or more"),
+        (("--output", "{tmp}/o", "--corpus", "{tmp}/none.txt"), "none.txt cannot be read: No such file"),
+        (
+            ("--output", "{tmp}/o", "--vocab_size", "100"),
+            "characters are unknown to the vocabulary in --vocab_size 100",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(corpus, encoder, tmp_path, monkeypatch, settings, message):
+    (tmp_path / "one.txt").write_text("一\n\n", encoding="utf-8")
+    settings = [setting.format(encoder=encoder, tmp=tmp_path) for setting in settings]
+    with pytest.raises(UserError, match=message):
+        here(monkeypatch, pretrain_mlm.main, "--corpus", *corpus, *FEW, *settings)
+
+
+def test_an_encoder_brings_its_size(encoder, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        pretrain(monkeypatch, ["c.txt"], tmp_path, "--init", encoder, "--size", "tiny")
+    assert "--init is given, and --size or --vocab too" in capsys.readouterr().err
+
+
+def test_long_lines_are_split_and_not_cut(encoder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "long.txt").write_text(("股票大涨" * 100 + "\n") * 3, encoding="utf-8")
+    settings = ("--init", encoder, "--pad_size", 12, "--num_epochs", 1)
+    pretrain(monkeypatch, [tmp_path / "long.txt"], tmp_path / "o", *settings)
+    assert "118 rows to train on, 2 to validate on" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+"""Devices, and several processes that train together as one would."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import ENVIRONMENT, ROOT, script
+from console import UserError
+from runtime import PRECISIONS, pick_device, precision
+from test_run import weights
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(UserError, match="--device tpu: expected auto, cpu, cuda"):
+        pick_device("tpu")
+    with pytest.raises(UserError, match="finds no such device"):
+        pick_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("device", "bfloat16", "expected"),
+    [("cuda", True, "bf16"), ("cuda", False, "fp16"), ("cpu", True, "bf16"), ("cpu", False, "off"), ("mps", 0, "off")],
+)
+def test_the_precision_is_what_the_hardware_has(monkeypatch, device, bfloat16, expected):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: bfloat16)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": bfloat16})
+    assert precision("auto", torch.device(device)) == expected
+    assert [precision(name, torch.device("cuda")) for name in PRECISIONS] == list(PRECISIONS)
+    with pytest.raises(UserError, match="--amp fp16 is for GPUs, and this run is on cpu"):
+        precision("fp16", torch.device("cpu"))
+
+
+def ranks(count, *arguments):
+    """Runs a script in several processes on gloo."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+    launch += [str(ROOT / arguments[0]), *map(str, arguments[1:])]
+    done = subprocess.run(launch, capture_output=True, encoding="utf-8", env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def history(directory):
+    (log,) = directory.glob("log/*/*/metrics.json")
+    metrics = json.loads(log.read_text(encoding="utf-8"))
+    return [list(point.values()) for point in metrics["history"]], metrics["test"]["confusion_matrix"]
+
+
+# 31 rows a batch are not the same number for both ranks; the last batch has one row, and so one rank none
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("pretrain_run.py", ("--model", "bert_CNN", "--bert_path", "{encoder}", "--accumulate", 2, "--batch_size", 89)),
+        ("run.py", ("--model", "TextCNN", "--embed_dropout", 0, "--batch_size", 31, "--embed", 16)),
+    ],
+)
+def test_two_processes_train_as_one(tiny, encoder, tmp_path, name, settings):
+    settings = [str(setting).format(encoder=encoder) for setting in settings]
+    settings += ["--dataset", tiny, "--dropout", 0, "--num_epochs", 2, "--device", "cpu", "--amp", "off"]
+    settings += ["--class_weight", "balanced", "--label_smoothing", 0.1, "--learning_rate", 1e-3]
+    alone = script(name, *settings, "--output", tmp_path / "one")
+    together = ranks(2, name, *settings, "--output", tmp_path / "two")
+    assert re.sub(r"Time.*", "", together.stdout) == re.sub(r"Time.*", "", alone.stdout)
+    assert together.stderr.count("Device: cpu (1 threads, 2 processes") == 1
+    (one, matrix), (two, other) = history(tmp_path / "one"), history(tmp_path / "two")
+    assert np.array(two) == pytest.approx(np.array(one), abs=1e-5)
+    assert matrix == other and np.sum(matrix) == 30
+    expected, found = (weights(next(tmp_path.glob(f"{run}/saved_dict/*.ckpt"))) for run in ("one", "two"))
+    for key, weight in expected.items():
+        torch.testing.assert_close(found[key], weight, atol=1e-5, rtol=0, msg=key)
+
+
+def test_two_processes_pre_train_as_one_and_resume(tiny, encoder, tmp_path):
+    settings = ["pretrain_mlm.py", "--corpus", tiny / "data" / "train.txt", "--init", encoder, "--amp", "off"]
+    settings += ["--dropout", 0, "--num_epochs", 2, "--device", "cpu", "--batch_size", 29]
+    alone = script(*settings, "--output", tmp_path / "one")
+    together = ranks(2, *settings, "--output", tmp_path / "two")
+    assert re.sub(r"Time.*", "", together.stdout) == re.sub(r"Time.*", "", alone.stdout)
+    expected, found = (load_file(tmp_path / run / "model.safetensors") for run in ("one", "two"))
+    for key, weight in expected.items():
+        torch.testing.assert_close(found[key], weight, atol=1e-5, rtol=0, msg=key)
+    again = ranks(2, *settings, "--output", tmp_path / "two", "--resume")
+    assert "Iter" not in again.stdout
+    assert "Best Val Loss" in again.stdout

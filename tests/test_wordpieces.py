@@ -1,0 +1,140 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from transformers import BertTokenizer
+
+from conftest import pieces, sample_rows
+from console import UserError
+from wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
+
+ODD = [
+    "体验2D巅峰 Hello",
+    "Ａ１　全角",
+    "naïve café",
+    "abc\u200b\x00def",
+    "😀表情",
+    "㊣龘",
+    "x" * 300,
+    "[SEP] [MASK]x",
+    " 甲 ",
+]
+
+
+@pytest.fixture(scope="session")
+def vocabulary(encoder):
+    return read_wordpieces(encoder, len(pieces()))
+
+
+def rows_of(rows):
+    return [rows.ids[a:b].tolist() for a, b in zip(rows.offsets, rows.offsets[1:], strict=False)]
+
+
+@pytest.mark.parametrize("settings", [None, {"do_lower_case": False}, {"do_lower_case": False, "strip_accents": True}])
+def test_the_pieces_are_those_of_transformers(encoder, tmp_path, settings):
+    shutil.copy(encoder / "vocab.txt", tmp_path)
+    if settings:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    texts = ODD + [text for text, _ in sample_rows("test", set(range(10)), 250)]
+    theirs = BertTokenizer.from_pretrained(tmp_path, **(settings or {}), split_special_tokens=True)
+    assert rows_of(read_wordpieces(tmp_path, len(pieces())).encode_texts(texts)) == theirs(texts)["input_ids"]
+
+
+def test_empty_texts_stay_empty_and_nothing_else(vocabulary):
+    rows = vocabulary.encode_texts(["", "甲", "\u200b", "", "\ud83d"])
+    assert rows.lengths.tolist() == [0, 3, 2, 0, 3]
+    assert vocabulary.encode_texts([]).lengths.tolist() == []
+
+
+def test_many_texts(vocabulary, monkeypatch):
+    texts = [text for text, _ in sample_rows("test", set(range(10)), 50)]
+    expected = rows_of(vocabulary.encode_texts(texts))
+    monkeypatch.setattr("wordpieces.CHUNK", 7)
+    assert rows_of(vocabulary.encode_texts(texts)) == expected
+
+
+def test_a_cut_row_keeps_its_end(vocabulary):
+    rows = vocabulary.encode_texts(["", "股票大涨", "股"])
+    cls, a, b, *_ = rows.ids.tolist()
+    assert rows_of(vocabulary.cut(rows, 4)) == [[], [cls, a, b, vocabulary.sep], [cls, a, vocabulary.sep]]
+    assert rows_of(rows)[1][3] != vocabulary.sep
+
+
+def test_a_split_text_loses_nothing(vocabulary):
+    texts = ["", "股票大涨房产", "股", "股票", "\u200b"]
+    parts = rows_of(vocabulary.split(vocabulary.encode_texts(texts), 4))
+    assert [len(part) for part in parts] == [4, 4, 4, 3, 4]
+    assert all(part[0] == vocabulary.cls and part[-1] == vocabulary.sep for part in parts)
+    inner = [i for part in parts for i in part[1:-1]]
+    assert inner == [i for row in rows_of(vocabulary.encode_texts(texts)) for i in row[1:-1]]
+
+
+def write_vocab(directory, entries, duplicate=None):
+    names = (pieces() + [f"[unused{i}]" for i in range(entries)])[:entries]
+    if duplicate:
+        names[duplicate] = names[duplicate - 1]
+    (directory / "vocab.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(("entries", "rows"), [(17964, 18000), (21128, 21128), (39981, 40000)])
+def test_a_vocabulary_that_is_as_it_came(tmp_path, entries, rows):
+    """ERNIE 1.0 has fewer entries than rows, ERNIE 3.0 one twice."""
+    write_vocab(tmp_path, entries, duplicate=entries - 100)
+    vocabulary = read_wordpieces(tmp_path, rows)
+    assert len(vocabulary) == entries
+    assert vocabulary.pieces()[:5] == pieces()[:5]
+
+
+@pytest.mark.parametrize(("entries", "rows"), [(21129, 21128), (17819, 18000), (21128, 18000)])
+def test_a_vocabulary_of_another_encoder(tmp_path, entries, rows):
+    write_vocab(tmp_path, entries)
+    message = f"vocab.txt does not belong to the encoder beside it: it has {entries} entries, .* {rows} rows"
+    with pytest.raises(UserError, match=message):
+        read_wordpieces(tmp_path, rows)
+
+
+def test_a_vocabulary_of_another_language(vocabulary):
+    share = vocabulary.unknown(vocabulary.encode_texts(["股票", "ⴰⴱ", "ⴰ ⴱ ⴳ ⴷ"]))
+    assert share == 5 / 7
+    with pytest.raises(UserError, match="71% of the training characters are unknown to the vocabulary in here"):
+        check_unknown(vocabulary, vocabulary.encode_texts(["股票", "ⴰⴱ", "ⴰ ⴱ ⴳ ⴷ"]), "here")
+    check_unknown(vocabulary, vocabulary.encode_texts(["股票大涨", "ⴰⴱ"]), "here")
+
+
+def test_the_two_files_of_a_tokenizer(vocabulary, tmp_path):
+    write_wordpieces(tmp_path, vocabulary)
+    expected = rows_of(vocabulary.encode_texts(ODD))
+    assert rows_of(read_wordpieces(tmp_path, len(vocabulary)).encode_texts(ODD)) == expected
+    (tmp_path / "vocab.txt").unlink()
+    assert rows_of(read_wordpieces(tmp_path, len(vocabulary)).encode_texts(ODD)) == expected
+    names = vocabulary.pieces()
+    (tmp_path / "vocab.txt").write_text("\n".join(names[:5] + names[:4:-1]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"vocab.txt and tokenizer.json beside it differ in \d+ of \d+ entries"):
+        read_wordpieces(tmp_path, len(vocabulary))
+    (tmp_path / "vocab.txt").unlink()
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"tokenizer.json: no tokenizer"):
+        read_wordpieces(tmp_path, len(vocabulary))
+
+
+def test_a_vocabulary_that_lacks_what_it_needs(tmp_path):
+    with pytest.raises(UserError, match=r"has no vocab.txt .or tokenizer.json.; in it there is: nothing"):
+        read_wordpieces(tmp_path, 3)
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[CLS]\n[SEP]\n甲\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"vocab.txt has no \[UNK\], \[MASK\]"):
+        read_vocab_file(tmp_path / "vocab.txt")
+    (tmp_path / "vocab.txt").write_bytes("甲\n乙".encode("gb18030"))
+    with pytest.raises(UserError, match=r"vocab.txt, line 1: not UTF-8"):
+        read_vocab_file(tmp_path / "vocab.txt")
+
+
+def test_a_vocabulary_is_built_from_texts():
+    texts = [text for text, _ in sample_rows("train", set(range(10)), 500)]
+    vocabulary = build_wordpieces(texts, 300)
+    assert 280 < len(vocabulary) < 330
+    assert vocabulary.pieces()[:5] == ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"]
+    assert 0 < vocabulary.unknown(vocabulary.encode_texts(texts)) < 0.6
+    many = build_wordpieces([*texts, "".join(map(chr, range(0x4E00, 0x5E00)))], 30000)
+    assert many.unknown(many.encode_texts([*texts, "一丁丂七丄丅丆万丈三上下"])) == 0
+    assert np.all(build_wordpieces(texts, 300).encode_texts(texts).ids == vocabulary.encode_texts(texts).ids)
