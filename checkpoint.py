@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import torch
 
-from console import UserError, replacing, say
-from models import ENCODERS, NETWORKS, model_module
-from runtime import RANK, from_first
+from console import RANK, UserError, replacing, say
+from models import ENCODERS, NETWORKS, model_module, trainer
+from runtime import from_first
 from vocabulary import Vocabulary
 from wordpieces import WordPieces
 
 FORMAT = 1
-LARGE = 5_000_000  # numbers of a tensor from which it is stored in half precision (the n-grams' tables)
+LARGE = 5_000_000  # numbers in a table of n-grams from which it is stored in half precision
 
 
 class Checkpoint(NamedTuple):
@@ -38,7 +38,8 @@ def path_of(directory, name):
 def save(path, name, config, classes, vocabulary, model, metrics):
     """Writes a checkpoint; a crash leaves the old one or the new one."""
     weights = {key: tensor.cpu() for key, tensor in model.state_dict().items()}
-    weights |= {key: tensor.half() for key, tensor in weights.items() if tensor.numel() >= LARGE}
+    tables = [f"{key}.weight" for key, module in model.named_modules() if getattr(module, "sparse", False)]
+    weights |= {key: weights[key].half() for key in tables if weights[key].numel() >= LARGE}
     content = {
         "format": FORMAT,
         "model": name,
@@ -62,7 +63,8 @@ def load(path, device="cpu"):
             "weights alone, as the earlier toolkit saved them" if _is_bare(content) else "no checkpoint of this toolkit"
         )
         raise UserError(
-            f"{path} holds {what}: classes and vocabulary are missing; train again: python run.py --model M"
+            f"{path} holds {what}: classes and vocabulary are missing; train again: "
+            f"python {trainer([Path(path).stem])} --model M"
         )
     if content["model"] not in NETWORKS + ENCODERS:
         names = ", ".join(NETWORKS + ENCODERS)
@@ -164,7 +166,7 @@ class State:
             self.model.load_state_dict(content["weights"])
             for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            if RANK == 0:  # the others draw dropout masks of their own
+            if RANK == 0:
                 torch.set_rng_state(content["random"])
                 if self.device.type == "cuda" and "cuda_random" in content:
                     torch.cuda.set_rng_state(content["cuda_random"], self.device)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 import checkpoint
-from console import echo, say
-from runtime import RANK, like_first, precision, total
+from console import RANK, echo, say
+from runtime import like_first, precision, total
 from train_eval import Run, duration, evaluate, finish, train
 from vocabulary import texts_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-SPEAKS = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts the first alone speaks
+RANK = int(os.environ.get("RANK", "0"))  # among the processes that torchrun started, of which the first alone speaks
 
 
 class UserError(Exception):
@@ -24,6 +24,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+
+    def _print_message(self, message, file=None):
+        if RANK == 0:
+            super()._print_message(message, file)
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -72,20 +76,20 @@ _BLANKS = str.maketrans("\t\r\n", "   ")
 
 def echo(line):
     """Prints a line of the result to standard output, at once; a bar that is shown steps aside."""
-    if SPEAKS:
+    if RANK == 0:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
 
 def say(message):
     """Prints a message to standard error; a bar that is shown there steps aside."""
-    if SPEAKS:
+    if RANK == 0:
         tqdm.write(message, file=sys.stderr)
 
 
 def bar(iterable=None, shown=True, **options):
     """A tqdm bar on standard error where a person watches, nothing in a pipe."""
-    shown = shown and SPEAKS and sys.stderr.isatty()
+    shown = shown and RANK == 0 and sys.stderr.isatty()
     return tqdm(iterable, disable=not shown, leave=False, dynamic_ncols=True, **options)
 
 
@@ -137,6 +141,9 @@ def run_script(main):
         main()
         sys.stdout.flush()
     except UserError as error:
+        if RANK:
+            time.sleep(2)  # what is wrong on all ranks the first one tells, and torchrun then ends the others
+            print(f"{Path(sys.argv[0]).name}, rank {RANK}: {error}", file=sys.stderr)
         say(f"{Path(sys.argv[0]).name}: {error}")
         sys.exit(2)
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ import checkpoint as checkpoints
 from console import Parser, UserError, number, one_line, replacing, run_script, say
 from models import NETWORKS, trainer
 from models.base import infer
-from runtime import pick_device
+from runtime import enough_memory, pick_device
 from textfile import decode, lines_of
 from utils import Batches, default_dataset, shown
 
@@ -39,7 +39,8 @@ class Predict:
     def __init__(self, model=None, dataset=None, checkpoint=None, device="auto"):
         self.path = Path(checkpoint) if checkpoint else find_checkpoint([model] if model else self.names, dataset)
         self.device = pick_device(device)
-        self.saved = checkpoints.load(self.path, self.device)
+        with enough_memory(self.device, "use --device cpu"):
+            self.saved = checkpoints.load(self.path, self.device)
         self.classes = self.saved.classes
         self.cut = 0  # texts so far that were longer than pad_size
 
@@ -59,8 +60,9 @@ class Predict:
         self.cut += int((rows.lengths > limit).sum())
         probabilities = np.zeros((len(rows.lengths), len(self.classes)), np.float32)
         batches = Batches(vocabulary.cut(rows, limit), None, vocabulary.pad, self.device)
-        for numbers, _, logits in infer(self.saved.model, batches):
-            probabilities[numbers] = logits.float().softmax(dim=1).cpu().numpy()
+        with enough_memory(self.device, "use --device cpu"):
+            for numbers, _, logits in infer(self.saved.model, batches):
+                probabilities[numbers] = logits.float().softmax(dim=1).cpu().numpy()
         return probabilities
 
 

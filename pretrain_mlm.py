@@ -11,9 +11,7 @@ A corpus is a text a line, plain, .gz or .bz2; what follows a tab (a label) is l
 import dataclasses
 import hashlib
 import math
-import os
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,9 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
-from console import Parser, UserError, echo, number, run_script, say
+from console import Parser, UserError, echo, move, number, run_script, say
 from models import base, encoder
-from models.base import add_config_flags, describe
+from models.base import add_config_flags, config_of
 from pretrain_eval import make_optimizers, warmup_and_decay
 from runtime import add_training_flags, describe_device, pick_device, precision, training
 from textfile import decode, lines_of
@@ -56,8 +54,7 @@ class Model(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.filler = AutoModelForMaskedLM.from_config(encoder.transformers_config(config), dtype=torch.float32)
-        encoder.cheapen_dropout(self.filler)
+        self.filler = encoder.build(AutoModelForMaskedLM, config)
 
     def forward(self, batch):
         states = encoder.run(self.filler.base_model, batch).last_hidden_state
@@ -172,14 +169,15 @@ def start_of(args):
     layers, width = SIZES[args.size or "mini"]
     settings = {"model_type": "bert", "vocab_size": len(vocabulary), "num_hidden_layers": layers, "hidden_size": width}
     settings |= {"num_attention_heads": width // HEAD_WIDTH, "intermediate_size": 4 * width}
-    return settings | {"pad_token_id": vocabulary.pad}, vocabulary
+    # no position that training does not see
+    return settings | {"max_position_embeddings": args.pad_size, "pad_token_id": vocabulary.pad}, vocabulary
 
 
 def load(model, directory):
     """Takes an encoder's weights; returns those of its pooler, which is not trained here but is not to be lost."""
     if encoder.load_weights(model.filler, directory, optional=HEADS):
         say(f"{directory} has no head that fills in words: it starts random")
-    body = AutoModel.from_config(model.filler.config)
+    body = AutoModel.from_config(model.filler.config)  # the whole encoder
     absent = encoder.load_weights(body, directory, optional="pooler.")
     own = model.filler.base_model_prefix
     return {f"{own}.{name}": w for name, w in body.state_dict().items() if name.startswith("pooler.") and not absent}
@@ -187,12 +185,18 @@ def load(model, directory):
 
 def write(directory, model, vocabulary, pooler):
     """Writes the encoder as a directory that `--bert_path` takes and `transformers` opens, each file whole."""
-    with tempfile.TemporaryDirectory(dir=directory, prefix="writing-") as temporary:
-        model.filler.save_pretrained(temporary, state_dict=model.filler.state_dict() | pooler)
-        write_wordpieces(temporary, vocabulary)
-        for path in Path(temporary).iterdir():
-            shutil.copymode(Path(temporary) / "config.json", path)  # safetensors lets nobody else read
-            os.replace(path, directory / path.name)
+    beside = directory / "new.tmp"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)  # what a crash left
+        beside.mkdir()
+        model.filler.save_pretrained(beside, state_dict=model.filler.state_dict() | pooler)
+        write_wordpieces(beside, vocabulary)
+        for path in beside.iterdir():
+            shutil.copymode(beside / "config.json", path)  # safetensors lets nobody else read
+            move(path, directory / path.name)
+        beside.rmdir()
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written: {error.strerror or error}") from error
 
 
 def check_output(args):
@@ -212,17 +216,18 @@ def main():
     args = parse_args()
     start = time.monotonic()
     device = pick_device(args.device)
-    config = Config(**{name: getattr(args, name) for name in describe(Config)})
+    config = config_of(args, Config)
     check_output(args)
+    encoder.hush()
     settings, vocabulary = start_of(args)
     echo("Loading data...")
     rows, digest = read_rows(args.corpus, vocabulary, config.pad_size)
-    check_unknown(vocabulary, rows, args.init or args.vocab or f"--vocab_size {args.vocab_size}")
+    advice = f"take the vocab.txt of the encoder in {args.init}" if args.init else "take another --vocab"
+    check_unknown(vocabulary, rows, advice if args.init or args.vocab else "raise --vocab_size")
     echo(f"Vocab size: {len(vocabulary)}")
     torch.manual_seed(args.seed)
     model = Model(config.fit(0, len(vocabulary), settings))
     pooler = load(model, args.init) if args.init else {}
-    model.to(device)
     splits = [
         MaskedBatches(part, vocabulary, config.mask_share, args.seed, device) for part in hold_out(rows, args.seed)
     ]
@@ -233,13 +238,14 @@ def main():
     say(f"Device: {describe_device(device)}")
     amp = precision(args.amp, device)
     decisive = dataclasses.asdict(config) | {"encoder": settings, "tokenizer": vocabulary.digest, "corpus": digest}
-    decisive |= {"init": args.init and str(args.init), "seed": args.seed, "eval_every": args.eval_every, "amp": amp}
+    weights = args.init and encoder.weights_digest(encoder.weights_file(args.init))
+    decisive |= {"init": weights, "seed": args.seed, "eval_every": args.eval_every, "amp": amp}
     with training(device):
         run = Run(
             name="mlm",
             config=config,
             model=model,
-            optimizers=make_optimizers(model, config),
+            optimizers=make_optimizers(model.to(device), config),
             train=splits[0],
             dev=splits[1],
             device=device,

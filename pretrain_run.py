@@ -9,7 +9,6 @@ torchrun --nproc_per_node=2 pretrain_run.py --model bert          # on two GPUs
 The encoder's files lie in bert_pretrain, for ERNIE in ERNIE_pretrain: python download.py bert
 """
 
-import hashlib
 import time
 from pathlib import Path
 
@@ -18,8 +17,8 @@ import torch
 from classifier import classifier, train_and_test
 from console import Parser, UserError, echo, number, run_script, say
 from models import ENCODERS, model_module
-from models.base import add_config_flags, describe
-from models.encoder import read_settings, weights_file
+from models.base import add_config_flags, config_of
+from models.encoder import read_settings, weights_digest, weights_file
 from pretrain_eval import freeze, make_optimizers, warmup_and_decay
 from runtime import add_run_flags, describe_device, pick_device, precision, training
 from train_eval import duration
@@ -49,17 +48,12 @@ def parse_args():
     return parser.parse_args()
 
 
-def digest_of(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
 def main():
     args = parse_args()
     start = time.monotonic()
     device = pick_device(args.device)
     module = model_module(args.model)
-    config = module.Config(**{name: getattr(args, name) for name in describe(module.Config)})
+    config = config_of(args, module.Config)
     encoder = read_settings(args.bert_path)
     source = None if args.scratch else weights_file(args.bert_path)
     vocabulary = read_wordpieces(args.bert_path, encoder["vocab_size"])
@@ -67,8 +61,8 @@ def main():
     echo("Loading data...")
     dataset = read_dataset(args.dataset, vocabulary)
     echo(f"Vocab size: {len(vocabulary)}")
-    check_unknown(vocabulary, dataset.train.rows, args.bert_path)
-    say_what_is_cut(dataset.train.rows.lengths, config.pad_size)
+    check_unknown(vocabulary, dataset.train.rows, f"take the vocab.txt of the encoder in {args.bert_path}")
+    say_what_is_cut(dataset.train.rows.lengths, config.pad_size, encoder.get("max_position_embeddings"))
     torch.manual_seed(args.seed)
     model = module.Model(config.fit(len(dataset.classes), len(vocabulary), encoder))
     if source:
@@ -78,16 +72,15 @@ def main():
         if not model.embedding.body.supports_gradient_checkpointing:
             raise UserError(f"--gradient_checkpointing is not there for an encoder of type {encoder['model_type']}")
         model.embedding.body.activation_checkpointing_enable()
-    model.to(device)
     echo(f"Time usage: {duration(time.monotonic() - start)}")
     say(f"Encoder: {args.bert_path} ({encoder['model_type']}, {'random weights' if args.scratch else source.name})")
     say(f"Device: {describe_device(device)}")
-    settings = {"encoder": encoder, "weights": source and digest_of(source), "tokenizer": vocabulary.digest}
+    settings = {"encoder": encoder, "weights": source and weights_digest(source), "tokenizer": vocabulary.digest}
     settings |= {"freeze": args.freeze, "layer_decay": args.layer_decay}
-    optimizers = make_optimizers(model, config, model.embedding.layers(), args.layer_decay)
     amp = precision(args.amp, device)
     more = {"schedule": warmup_and_decay(config.warmup), "max_norm": config.max_norm, "eval_amp": amp}
     with training(device):
+        optimizers = make_optimizers(model.to(device), config, model.embedding.layers(), args.layer_decay)
         run = classifier(args, config, model, dataset, device, optimizers, settings, **more)
         train_and_test(run, dataset)
 

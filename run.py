@@ -17,7 +17,7 @@ import vectors
 from classifier import classifier, train_and_test
 from console import Parser, UserError, echo, run_script, say
 from models import NETWORKS, model_module
-from models.base import add_config_flags, describe
+from models.base import add_config_flags, config_of
 from runtime import add_run_flags, describe_device, pick_device, training
 from train_eval import duration, make_optimizers
 from utils import add_dataset_flag, add_text_flags, default_dataset, read_dataset, say_what_is_cut
@@ -60,7 +60,7 @@ def main():
     start = time.monotonic()
     device = pick_device(args.device)
     module = model_module(args.model)
-    config = module.Config(**{name: getattr(args, name) for name in describe(module.Config)})
+    config = config_of(args, module.Config)
     args.dataset = Path(args.dataset or default_dataset())
     echo("Loading data...")
     dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
@@ -71,12 +71,11 @@ def main():
     model = module.Model(config.fit(len(dataset.classes), len(dataset.vocabulary)))
     if weights is not None:
         model.embedding.load(weights)
-    model.to(device)
     echo(f"Time usage: {duration(time.monotonic() - start)}")
     say(f"Device: {describe_device(device)}")
     settings = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
-    optimizers = make_optimizers(model, config.learning_rate)
     with training(device):
+        optimizers = make_optimizers(model.to(device), config.learning_rate)
         train_and_test(classifier(args, config, model, dataset, device, optimizers, settings), dataset)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from console import UserError, number, say
 
-RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+RANKS = int(os.environ.get("WORLD_SIZE", "1"))
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}
 
 
@@ -19,7 +20,7 @@ def pick_device(name="auto"):
     """The torch device of that name; `auto` is CUDA, else Apple's MPS, else the CPU. Each rank has a GPU of its own."""
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind, there in found.items() if there)
+        name = next(kind for kind, there in found.items() if there and (kind != "mps" or RANKS == 1))  # gloo has no mps
     if name == "cuda" and RANKS > 1:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
@@ -27,6 +28,10 @@ def pick_device(name="auto"):
     except RuntimeError as error:
         raise UserError(f"--device {name}: expected auto, cpu, cuda, cuda:1 or mps") from error
     beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if beyond and RANKS > 1:
+        raise UserError(
+            f"no GPU for this process: torch finds {torch.cuda.device_count()} here; lower --nproc_per_node"
+        )
     if not found.get(device.type) or beyond:
         there = ", ".join(kind for kind, there in found.items() if there)
         raise UserError(f"--device {name}: torch {torch.__version__} finds no such device here, only {there}")
@@ -80,7 +85,8 @@ def parallel(model, device):
     # nccl does not add up sparse gradients
     sparse = any(getattr(module, "sparse", False) for module in model.modules())
     group = distributed.new_group(backend="gloo") if sparse else None
-    return DistributedDataParallel(model, [device] if device.type == "cuda" else None, process_group=group)
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, devices, process_group=group, broadcast_buffers=False)
 
 
 def total(tensor):
@@ -130,18 +136,30 @@ def add_training_flags(parser):
 @contextlib.contextmanager
 def training(device):
     """Surrounds a training: the ranks meet and part; what may end it becomes a line."""
+    advice = (
+        "lower --batch_size or --pad_size, or split each batch with --accumulate 4 (an encoder can also do with "
+        "--gradient_checkpointing or a --freeze of its lowest layers)"
+    )
     join_ranks(device)
     try:
-        yield
+        with enough_memory(device, advice):
+            yield
     except KeyboardInterrupt:
         say("Interrupted: the same command with --resume goes on from the last saved step")
         sys.exit(130)
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+        if RANKS == 1 or "onnection" not in str(error):
             raise
-        raise UserError(
-            f"out of memory on {device}: lower --batch_size or --pad_size, or split each batch with --accumulate 4 "
-            "(an encoder can also do with --gradient_checkpointing or a --freeze of its lowest layers)"
-        ) from error
-    finally:
-        leave_ranks()
+        raise UserError(f"the other processes are gone ({str(error).splitlines()[0]})") from error
+    leave_ranks()
+
+
+@contextlib.contextmanager
+def enough_memory(device, advice):
+    """Turns a lack of memory on the device into a UserError with this advice."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not re.search("out of memory|ALLOC_FAILED", str(error)):
+            raise
+        raise UserError(f"out of memory on {device}: {advice}") from error

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from tensorboardX import SummaryWriter
 from torch.nn import functional as F
 
 import checkpoint
-from console import UserError, bar, echo
+from console import RANK, UserError, bar, echo
 from models.base import infer
-from runtime import PRECISIONS, RANK, RANKS, from_first, parallel, total
+from runtime import PRECISIONS, RANKS, from_first, parallel, total
 from utils import Batches
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
@@ -91,6 +92,8 @@ def train(run):
     progress = Progress(**saved) if saved else Progress(log=new_log(run.logs))
     if progress.finished:
         return progress
+    if RANK:  # dropout masks of its own
+        torch.manual_seed(int(np.random.SeedSequence((run.seed, RANK, progress.step)).generate_state(1)[0]))
     model = parallel(run.model.train(), run.device)
     eval_every = run.eval_every or default_eval_every(len(run.train.labels), len(run.dev.labels), config.batch_size)
     start = time.monotonic() - progress.seconds

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 import vectors
-from console import Parser, UserError, boolean, number, run_script, say
-from runtime import RANK, RANKS
+from console import RANK, Parser, UserError, boolean, number, run_script, say
+from runtime import RANKS
 from textfile import LabelledFile, read_classes
 from vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, concatenate, texts_of
 from wordpieces import WordPieces
@@ -52,7 +52,7 @@ def default_dataset():
     """THUCNews where its data lies there, else the bundled sample."""
     if (ROOT / "THUCNews" / "data" / "train.txt").exists():
         return shown(ROOT / "THUCNews")
-    say("No THUCNews/data/train.txt: the bundled sample is used (THUCNews/README.md says how to get the real data)")
+    say("No THUCNews/data/train.txt: the bundled sample is used (python download.py thucnews gets the real data)")
     return shown(ROOT / "sample")
 
 
@@ -192,12 +192,13 @@ class Batches:
         return [batch._replace(labels=batch.labels[:0], places=places)]
 
 
-def say_what_is_cut(lengths, pad_size):
-    """Tells how many rows are longer than the model reads."""
+def say_what_is_cut(lengths, pad_size, most=None):
+    """Tells how many rows are longer than the model reads; `most` is what it could read at the most."""
     cut = int((lengths > pad_size).sum())
     if cut:
         whole = int(np.quantile(lengths, 0.99, method="higher"))
         advice = f"; --pad_size {whole} keeps 99 % whole" if whole > pad_size else ""
+        advice += f", but this encoder reads {most} at the most" if advice and most and whole > most else ""
         share = f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%})"
         say(f"{share} are longer than {pad_size} tokens and are cut{advice}")
 

@@ -3,17 +3,19 @@
 import hashlib
 import itertools
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from console import UserError
+from console import UserError, say
 from textfile import decode
 from vocabulary import Rows, concatenate, gather, spans_of, texts_of
 
-SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHUNK = 1 << 15  # texts that are tokenised at a time
 SURROGATES = range(0xD800, 0xE000)
 UNKNOWN = 0.2  # the share of unknown characters from which a vocabulary is another language's
@@ -38,7 +40,7 @@ class WordPieces:
         missing = [token for token, i in zip(SPECIAL, ids, strict=True) if i is None]
         if missing:
             raise UserError(f"the tokenizer has no {', '.join(missing)}; expected a vocabulary of BERT's kind")
-        self.cls, self.sep, self.pad, self.unk, self.mask = ids
+        self.pad, self.unk, self.cls, self.sep, self.mask = ids
 
     def __len__(self):
         return max(self.tokenizer.get_vocab().values()) + 1
@@ -118,9 +120,9 @@ def read_wordpieces(directory, rows):
     if names is not None:
         check_size(plain, len(names), rows)
     if not full.exists():
-        return _from_names(plain, names, plain.with_name("tokenizer_config.json"))
+        return _lowercased(plain, _from_names(plain, names, plain.with_name("tokenizer_config.json")))
     try:
-        vocabulary = WordPieces(full.read_text(encoding="utf-8"))
+        vocabulary = _lowercased(full, WordPieces(full.read_text(encoding="utf-8")))
     except (OSError, ValueError, UserError) as error:
         raise UserError(f"{full}: {error}") from error
     check_size(full, len(vocabulary), rows)
@@ -143,8 +145,14 @@ def absent(directory, name):
     else:
         present = ", ".join(sorted(entry.name for entry in directory.iterdir())) or "nothing"
         what = f"{directory} has no {name}; in it there is: {present}"
-    name = "ernie" if "ernie" in directory.name.lower() else "bert"
-    return UserError(f"{what}. To fetch one: python download.py {name} --output {directory}")
+    owners = {
+        "bert_": "bert",
+        "ERNIE_": "ernie",
+        "chinese-": f"hfl/{directory.name}",
+        "ernie-": f"nghuyong/{directory.name}",
+    }
+    fetched = next((owner for start, owner in owners.items() if directory.name.startswith(start)), "bert")
+    return UserError(f"{what}. To fetch it: python download.py {fetched} --output {directory}")
 
 
 def check_size(path, entries, rows):
@@ -158,15 +166,27 @@ def check_size(path, entries, rows):
 
 def read_vocab_file(path):
     """The tokenizer of a vocab.txt, a piece a line."""
-    return _wordpieces(path, _read_names(Path(path)), {})
+    return _from_pieces(path, _read_names(Path(path)), {})
 
 
 def build_wordpieces(texts, size):
-    """The tokenizer of about `size` pieces that an iterable of texts asks for: first of all its characters."""
-    tokenizer = BertWordPieceTokenizer()
-    options = {"limit_alphabet": size * 9 // 10, "special_tokens": list(SPECIAL), "show_progress": False}
-    tokenizer.train_from_iterator(texts, size, **options)  # by default it takes no more than 1,000 characters
-    return WordPieces(tokenizer.to_str())
+    """The tokenizer of at most `size` pieces for an iterable of texts: its characters, then its most frequent words.
+
+    (The library's own trainer numbers the pieces differently in each process.)
+    """
+    rules = BertWordPieceTokenizer()
+    words, pieces = Counter(), Counter()
+    for text in texts:
+        found = rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(text))
+        words.update(word for word, _ in found)
+    for word, count in words.items():
+        pieces.update({word[0]: count})
+        for character in word[1:]:
+            pieces.update({f"##{character}": count})
+    order = sorted(pieces, key=lambda piece: (-pieces[piece], piece))
+    whole = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
+    names = [*SPECIAL, *order, *(word for word in whole if words[word] > 1)][:size]
+    return _from_pieces("the corpus", names, {})
 
 
 def write_wordpieces(directory, vocabulary):
@@ -174,19 +194,19 @@ def write_wordpieces(directory, vocabulary):
     directory = Path(directory)
     vocabulary.tokenizer.save(str(directory / "tokenizer.json"))
     (directory / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary.pieces()), encoding="utf-8")
-    lowercase = json.loads(vocabulary.tokenizer.to_str())["normalizer"].get("lowercase", True)
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase}
+    rules = json.loads(vocabulary.tokenizer.to_str())["normalizer"] or {}
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": rules.get("lowercase", True)}
+    settings |= {"strip_accents": rules.get("strip_accents")}
+    settings |= {"tokenize_chinese_chars": rules.get("handle_chinese_chars", True)}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
-def check_unknown(vocabulary, rows, path):
+def check_unknown(vocabulary, rows, advice):
     """Raises UserError where the texts are of another language than the vocabulary."""
     share = vocabulary.unknown(rows)
     if share > UNKNOWN:
-        raise UserError(
-            f"{share:.0%} of the training characters are unknown to the vocabulary in {path}, expected at most "
-            f"{UNKNOWN:.0%}; put there the one that came with the encoder, or take an encoder of the texts' language"
-        )
+        what = f"{share:.0%} of the training text's characters are unknown to the vocabulary"
+        raise UserError(f"{what}, expected {UNKNOWN:.0%} at the most; {advice}")
 
 
 def _read_names(path):
@@ -201,13 +221,29 @@ def _from_names(path, names, settings):
         found = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"{settings} cannot be read: {error}") from error
-    options = {"lowercase": found.get("do_lower_case", True), "strip_accents": found.get("strip_accents")}
-    return _wordpieces(path, names, options)
+    options = {"strip_accents": found.get("strip_accents"), "lowercase": found.get("do_lower_case") is not False}
+    options |= {"handle_chinese_chars": found.get("tokenize_chinese_chars") is not False}
+    return _from_pieces(path, names, options)
 
 
-def _wordpieces(path, names, options):
+def _from_pieces(path, names, options):
     ids = {name: i for i, name in enumerate(names)}  # of two equal entries the later one counts, as everywhere
     missing = [token for token in SPECIAL if token not in ids]
     if missing:
         raise UserError(f"{path} has no {', '.join(missing)}; expected a vocabulary of BERT's kind, a piece a line")
     return WordPieces(BertWordPieceTokenizer(ids, **options).to_str())
+
+
+def _lowercased(path, vocabulary):
+    """Reads texts in lower case where the vocabulary has no capitals, whatever its settings say.
+
+    bert-base-chinese comes with such settings; `transformers` follows them, and takes words with a capital as unknown.
+    """
+    content = json.loads(vocabulary.tokenizer.to_str())
+    rules = content["normalizer"] or {}
+    capitals = any(re.match("(##)?[A-Z]", piece) for piece in vocabulary.tokenizer.get_vocab())
+    if rules.get("lowercase") is not False or capitals:
+        return vocabulary
+    say(f"{path}: the vocabulary has no capitals, so texts are read in lower case")
+    rules["lowercase"] = True
+    return WordPieces(json.dumps(content))

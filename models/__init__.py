@@ -13,4 +13,4 @@ def model_module(name):
 
 def trainer(names):
     """The script that trains these models."""
-    return "run.py" if set(names) <= set(NETWORKS) else "pretrain_run.py"
+    return "pretrain_run.py" if set(names) <= set(ENCODERS) else "run.py"

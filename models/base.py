@@ -87,6 +87,11 @@ def add_config_flags(parser, config_class):
         )
 
 
+def config_of(args, config_class):
+    """The `Config` that these flags make."""
+    return config_class(**{name: getattr(args, name) for name in describe(config_class)})
+
+
 class Dropout(nn.Dropout):
     """Dropout whose mask is cheap on a CPU: eight bytes of random numbers at a draw, a byte a feature.
 

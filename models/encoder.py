@@ -3,7 +3,9 @@
 The encoders are those of `transformers`; this file finds and checks the files that people have of them.
 """
 
+import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,13 +20,10 @@ from models import base
 from wordpieces import absent
 
 KINDS = ("bert", "ernie", "electra", "albert")  # RoBERTa-wwm and MacBERT are bert with other weights
-SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 SETTINGS = ("config.json", "bert_config.json")
 WEIGHTS = tuple(f"{name}{end}" for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json"))
 SHOWN = 10  # names in a message
-
-transformers.logging.set_verbosity_error()  # what matters of its tables is told here, in a line
-transformers.logging.disable_progress_bar()
 
 
 @dataclass
@@ -32,6 +31,7 @@ class Config(base.Config):
     """The hyper-parameters that all models on an encoder have."""
 
     num_epochs: int = 3
+    pad_size: int = base.flag(32, "tokens at which a row is cut, [CLS] and [SEP] among them", low=3)
     learning_rate: float = 5e-5
     dropout: float = base.flag(
         0.1, "share of the features that a step drops, in the encoder and before the classifier", low=0, high=0.95
@@ -57,13 +57,11 @@ class Encoder(nn.Module):
 
     def __init__(self, config, pooler=False):
         super().__init__()
-        settings = transformers_config(config)
-        own = {} if settings.model_type == "electra" else {"add_pooling_layer": pooler}
-        self.body = AutoModel.from_config(settings, dtype=torch.float32, **own)
-        cheapen_dropout(self.body)
+        own = {} if config.encoder["model_type"] == "electra" else {"add_pooling_layer": pooler}
+        self.body = build(AutoModel, config, **own)
         self.pooler = None
         if pooler and not own:  # ELECTRA comes without one
-            self.pooler = nn.Sequential(nn.Linear(settings.hidden_size, settings.hidden_size), nn.Tanh())
+            self.pooler = nn.Sequential(nn.Linear(config.embed, config.embed), nn.Tanh())
 
     def forward(self, batch):
         return run(self.body, batch).last_hidden_state.masked_fill(~batch.mask[:, :, None], 0)
@@ -89,18 +87,29 @@ class Encoder(nn.Module):
 
     def load(self, directory):
         """Takes the weights in an encoder's directory. Raises UserError where others than the pooler's are missing."""
-        if load_weights(self.body, directory, optional="pooler.") or self.pooler:
-            say(f"{directory} has no pooler (an encoder trained on masked words alone, or ELECTRA): it starts random")
+        if load_weights(self.body, directory, optional="pooler."):
+            say(f"{directory} has no pooler (the encoder was trained on masked words alone): it starts random")
+        elif self.pooler:
+            say("ELECTRA has no pooler: it starts random")
 
 
-def transformers_config(config):
-    """What `transformers` builds the encoder of a model's `Config` from."""
-    settings = AutoConfig.for_model(**config.encoder)
+def build(kind, config, **options):
+    """The model of an automatic class of `transformers` for a model's `Config`, with random weights.
+
+    Raises UserError where the library refuses the encoder's settings, or `pad_size` is beyond its positions.
+    """
+    dropout = {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": config.dropout}
+    try:
+        settings = AutoConfig.for_model(**config.encoder | dropout)
+        body = kind.from_config(settings, dtype=torch.float32, **options)
+    except Exception as error:  # the library raises whatever it likes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"the encoder's config.json does not do: {reason}") from error
     places = settings.max_position_embeddings
     if config.pad_size > places:
         raise UserError(f"--pad_size {config.pad_size} is more than the {places} positions that the encoder has")
-    settings.hidden_dropout_prob = settings.attention_probs_dropout_prob = config.dropout
-    return settings
+    cheapen_dropout(body)
+    return body
 
 
 def run(body, batch, **options):
@@ -109,7 +118,7 @@ def run(body, batch, **options):
     places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     # places and segments are given, since the encoder's own are in no checkpoint
     ids = {"position_ids": places, "token_type_ids": torch.zeros_like(tokens)}
-    return body(tokens, attention_mask=batch.mask, **ids, **options)
+    return body(tokens, attention_mask=batch.mask, return_dict=True, **ids, **options)
 
 
 def cheapen_dropout(module):
@@ -130,12 +139,15 @@ def read_settings(directory):
     if path is None:
         raise absent(directory, " or ".join(SETTINGS))
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     missing = [name for name in SIZES if not isinstance(settings, dict) or not isinstance(settings.get(name), int)]
     if missing:
         raise UserError(f"{path} does not say {', '.join(missing)}; expected the file that came with the encoder")
+    for name in ("return_dict", "use_return_dict", "output_hidden_states", "output_attentions"):
+        settings.pop(name, None)  # what a call gives back is decided here
+    settings.setdefault("intermediate_size", 4 * settings["hidden_size"])  # Paddle's files do not say it
     kind = settings.setdefault("model_type", guess_kind(settings))
     if kind not in KINDS:
         raise UserError(f"{path}: an encoder of type {kind!r}; expected one of {', '.join(KINDS)}")
@@ -159,21 +171,34 @@ def weights_file(directory):
     return path
 
 
+def hush():
+    """Lets `transformers` print no tables and no bars: what matters of them is told here, in a line."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def weights_digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def load_weights(model, directory, optional):
     """Fills a model of transformers from an encoder's directory.
 
     Returns the names of weights that are not there and may be, those that begin with `optional`; they stay as they
     are. Raises UserError where others are not there, or have another shape.
     """
+    hush()
     path = weights_file(directory)
     own = model.base_model_prefix
-    others = {rf"^{kind}\.": f"{own}." for kind in KINDS if kind != own}  # ERNIE's weights are often called bert's
+    renamed = {r"^module\.": ""}  # DataParallel's
+    renamed |= {rf"^{kind}\.": f"{own}." for kind in KINDS if kind != own}  # ERNIE's weights are often called bert's
     try:
         loaded, found = type(model).from_pretrained(
             directory,
             config=model.config,
             dtype=torch.float32,
-            key_mapping=others,
+            key_mapping=renamed,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             local_files_only=True,
@@ -181,6 +206,8 @@ def load_weights(model, directory, optional):
         )
     except Exception as error:  # a damaged file makes the libraries raise whatever they like
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "weights_only" in str(error):  # torch's advice is to load it all the same
+            reason = "it holds something else than weights, or is damaged"
         raise UserError(f"{path} cannot be read ({reason}); fetch it again") from error
     wrong = [f"{name} {tuple(there)}, expected {tuple(here)}" for name, there, here in found["mismatched_keys"]]
     if wrong:
@@ -191,6 +218,11 @@ def load_weights(model, directory, optional):
     if lacking:
         there = listing(found["unexpected_keys"]) or "nothing else"
         raise UserError(f"{path} lacks {len(lacking)} weights of the encoder: {listing(lacking)}; it has {there}")
+    counters = ("position_ids", "token_type_ids")  # which older versions saved
+    unknown = [name for name in found["unexpected_keys"] if not name.endswith(counters)]
+    surplus = [name for name in unknown if re.search(r"(^|\.)(encoder|embeddings)\.", name)]
+    if surplus:
+        raise UserError(f"{path} has weights that the settings beside it do not know: {listing(surplus)}")
     filled = loaded.state_dict()
     model.load_state_dict({name: weights[name] if name in missing else filled[name] for name in weights})
     return missing

@@ -74,6 +74,7 @@ def bare(name):
         ("pytorch_model.bin", "bert_config.json", bare),
         ("model.safetensors", "bert_config.json", old_names),
         ("model.safetensors", "config.json", bare),
+        ("pytorch_model.bin", "config.json", lambda name: f"module.{name}"),
     ],
 )
 def test_each_form_of_the_files_loads_the_same_weights(kinds, tmp_path, kind, file, settings, rename):
@@ -143,7 +144,7 @@ def test_an_encoder_without_a_pooler(kinds, tmp_path, capsys):
     assert "pooler" not in capsys.readouterr().err
     for directory in (tmp_path, kinds["Electra"]):
         model = build("bert", directory)
-        assert f"{directory} has no pooler" in capsys.readouterr().err
+        assert " has no pooler" in capsys.readouterr().err
         assert model(batch_of([4])).shape == (1, CLASSES)
 
 
@@ -163,7 +164,10 @@ def edit(directory, **changes):
     [
         ({"hidden_size": None}, "config.json does not say hidden_size; expected the file that came"),
         ({"model_type": "gpt2"}, "an encoder of type 'gpt2'; expected one of bert, ernie, electra, albert"),
+        ({"num_hidden_layers": 2}, r"has weights that the settings beside it do not know: .*encoder.layer.2"),
         ({"num_hidden_layers": 5}, r"model.safetensors lacks 32 weights of the encoder: encoder.layer.3.*and 22 more"),
+        ({"hidden_act": "none"}, "the encoder's config.json does not do: .*none"),
+        ({"num_attention_heads": 5}, "the encoder's config.json does not do: .*hidden size"),
         ({"hidden_size": 64}, r"does not fit the settings beside it: .*\(32,\), expected \(64,\)"),
         ({"vocab_size": 5000}, r"word_embeddings.weight \(\d+, 32\), expected \(5000, 32\)"),
     ],
@@ -172,6 +176,26 @@ def test_settings_that_do_not_fit(copy, changes, message):
     edit(copy, **changes)
     with pytest.raises(UserError, match=message):
         build("bert", copy)
+
+
+def test_settings_that_change_nothing(copy, kinds):
+    edit(copy, return_dict=False, use_return_dict=False, output_hidden_states=True)
+    path = copy / "config.json"
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    torch.testing.assert_close(build("bert", copy)(batch_of([4])), build("bert", kinds["Bert"])(batch_of([4])))
+
+
+def test_an_ernie_without_its_tasks_is_refused(tmp_path):
+    write_encoder(tmp_path, "Ernie", use_task_id=True)
+    build("bert", tmp_path)
+    edit(tmp_path, use_task_id=False)
+    with pytest.raises(UserError, match=r"settings beside it do not know: .*task_type_embeddings"):
+        build("bert", tmp_path)
+
+
+def test_settings_as_paddle_writes_them(copy):
+    edit(copy, intermediate_size=None, model_type=None)
+    assert read_settings(copy)["intermediate_size"] == 128
 
 
 def test_weights_of_something_else_are_listed(copy):
@@ -187,9 +211,19 @@ def test_a_missing_file(copy, name):
         build("bert", copy)
 
 
-def test_a_missing_directory_names_the_command():
-    with pytest.raises(UserError, match=r"no such directory; .* python download.py ernie --output my_ernie"):
-        read_settings("my_ernie")
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        ("bert_pretrain", "bert"),
+        ("ERNIE_pretrain", "ernie"),
+        ("chinese-macbert-base", "hfl/chinese-macbert-base"),
+        ("ernie-3.0-base-zh", "nghuyong/ernie-3.0-base-zh"),
+    ],
+)
+def test_the_command_fetches_what_is_missing(directory, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"{directory}: no such directory; .*download.py {name} --output {directory}$"):
+        read_settings(directory)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -207,7 +241,7 @@ class Bomb:
 def test_a_hostile_file_runs_nothing(copy, capsys):
     (copy / "model.safetensors").unlink()
     torch.save({"bert.x": Bomb()}, copy / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pytorch_model.bin cannot be read"):
+    with pytest.raises(UserError, match=r"pytorch_model.bin cannot be read .it holds something else than weights"):
         build("bert", copy)
     assert "boom" not in capsys.readouterr().out
 

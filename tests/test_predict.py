@@ -197,7 +197,7 @@ def test_the_default_is_the_sample_where_thucnews_is_not(trained, tmp_path):
     shutil.copytree(ROOT / "models", tmp_path / "models")
     shutil.copytree(trained, tmp_path / "sample")
     done = script(tmp_path / "predict.py", TEXTS[0], cwd=tmp_path)
-    assert "No THUCNews/data/train.txt: the bundled sample is used (THUCNews/README.md says how" in done.stderr
+    assert "No THUCNews/data/train.txt: the bundled sample is used (python download.py thucnews gets" in done.stderr
     assert f"Checkpoint: {os.path.join('sample', 'saved_dict', 'TextCNN.ckpt')}" in done.stderr
     shutil.copytree(trained, tmp_path / "THUCNews")
     done = script(tmp_path / "predict.py", TEXTS[0], cwd=tmp_path)

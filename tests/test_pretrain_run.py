@@ -152,17 +152,29 @@ def test_flags_that_do_not_fit(tiny, encoder, tmp_path, monkeypatch, settings, m
 
 
 def test_a_text_of_another_language(encoder, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="100% of the training characters are unknown to the vocabulary in "):
+    with pytest.raises(UserError, match=r"100% of the training text's characters are unknown .*take the vocab.txt of"):
         fine_tune(monkeypatch, other_text(tmp_path / "d"), tmp_path, encoder)
 
 
-def test_out_of_memory_is_one_line(tiny, encoder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["train_eval.take_step", "torch.nn.Module.to"])
+def test_out_of_memory_is_one_line(tiny, encoder, tmp_path, monkeypatch, where):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("train_eval.take_step", full)
+    monkeypatch.setattr(where, full)
     with pytest.raises(UserError, match=r"out of memory on cpu: lower --batch_size or --pad_size, .*--accumulate 4"):
         fine_tune(monkeypatch, tiny, tmp_path, encoder)
+
+
+def test_out_of_memory_while_predicting(tiny, encoder, tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+
+    fine_tune(monkeypatch, tiny, tmp_path, encoder, "--num_epochs", 1)
+    predictor = Predict("bert", dataset=tmp_path, device="cpu")
+    monkeypatch.setattr("models.bert.Model.forward", full)
+    with pytest.raises(UserError, match="out of memory on cpu: use --device cpu"):
+        predictor.predict("股票")
 
 
 def test_what_is_cut_is_said(tiny, encoder, tmp_path, monkeypatch, capsys):

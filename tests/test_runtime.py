@@ -36,6 +36,15 @@ def test_the_precision_is_what_the_hardware_has(monkeypatch, device, bfloat16, e
         precision("fp16", torch.device("cpu"))
 
 
+def test_what_is_wrong_with_one_process_is_told_by_it():
+    command = [sys.executable, str(ROOT / "run.py"), "--dataset", "nowhere", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env={**ENVIRONMENT, "RANK": "1"})
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("run.py, rank 1: --dataset nowhere: no such directory;")
+    assert done.stderr.count("\n") == 1
+
+
 def ranks(count, *arguments):
     """Runs a script in several processes on gloo."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
@@ -75,8 +84,8 @@ def test_two_processes_train_as_one(tiny, encoder, tmp_path, name, settings):
         torch.testing.assert_close(found[key], weight, atol=1e-5, rtol=0, msg=key)
 
 
-def test_two_processes_pre_train_as_one_and_resume(tiny, encoder, tmp_path):
-    settings = ["pretrain_mlm.py", "--corpus", tiny / "data" / "train.txt", "--init", encoder, "--amp", "off"]
+def test_two_processes_pre_train_as_one_and_resume(tiny, tmp_path):
+    settings = ["pretrain_mlm.py", "--corpus", tiny / "data" / "train.txt", "--size", "tiny", "--amp", "off"]
     settings += ["--dropout", 0, "--num_epochs", 2, "--device", "cpu", "--batch_size", 29]
     alone = script(*settings, "--output", tmp_path / "one")
     together = ranks(2, *settings, "--output", tmp_path / "two")

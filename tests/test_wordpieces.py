@@ -1,7 +1,5 @@
 import json
-import shutil
 
-import numpy as np
 import pytest
 from transformers import BertTokenizer
 
@@ -31,14 +29,36 @@ def rows_of(rows):
     return [rows.ids[a:b].tolist() for a, b in zip(rows.offsets, rows.offsets[1:], strict=False)]
 
 
-@pytest.mark.parametrize("settings", [None, {"do_lower_case": False}, {"do_lower_case": False, "strip_accents": True}])
-def test_the_pieces_are_those_of_transformers(encoder, tmp_path, settings):
-    shutil.copy(encoder / "vocab.txt", tmp_path)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        {"do_lower_case": False},
+        {"do_lower_case": False, "strip_accents": True},
+        {"do_lower_case": True, "tokenize_chinese_chars": False},
+    ],
+)
+def test_the_pieces_are_those_of_transformers(tmp_path, settings):
+    (tmp_path / "vocab.txt").write_text("\n".join([*pieces(), *"HDA"]), encoding="utf-8")
     if settings:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     texts = ODD + [text for text, _ in sample_rows("test", set(range(10)), 250)]
     theirs = BertTokenizer.from_pretrained(tmp_path, **(settings or {}), split_special_tokens=True)
-    assert rows_of(read_wordpieces(tmp_path, len(pieces())).encode_texts(texts)) == theirs(texts)["input_ids"]
+    assert rows_of(read_wordpieces(tmp_path, len(pieces()) + 3).encode_texts(texts)) == theirs(texts)["input_ids"]
+
+
+@pytest.mark.parametrize("names", [("vocab.txt",), ("vocab.txt", "tokenizer.json")])
+def test_bert_base_chinese_as_it_comes(vocabulary, tmp_path, capsys, names):
+    """Its settings keep capitals, which its vocabulary does not have."""
+    expected = rows_of(vocabulary.encode_texts(ODD))
+    (tmp_path / "vocab.txt").write_text("\n".join([*pieces(), "<S>"]), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
+    if "tokenizer.json" in names:
+        tokenizer = BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
+        tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    capsys.readouterr()
+    assert rows_of(read_wordpieces(tmp_path, len(pieces()) + 1).encode_texts(ODD)) == expected
+    assert f"{names[-1]}: the vocabulary has no capitals, so texts are read in lower case" in capsys.readouterr().err
 
 
 def test_empty_texts_stay_empty_and_nothing_else(vocabulary):
@@ -97,9 +117,9 @@ def test_a_vocabulary_of_another_encoder(tmp_path, entries, rows):
 def test_a_vocabulary_of_another_language(vocabulary):
     share = vocabulary.unknown(vocabulary.encode_texts(["股票", "ⴰⴱ", "ⴰ ⴱ ⴳ ⴷ"]))
     assert share == 5 / 7
-    with pytest.raises(UserError, match="71% of the training characters are unknown to the vocabulary in here"):
-        check_unknown(vocabulary, vocabulary.encode_texts(["股票", "ⴰⴱ", "ⴰ ⴱ ⴳ ⴷ"]), "here")
-    check_unknown(vocabulary, vocabulary.encode_texts(["股票大涨", "ⴰⴱ"]), "here")
+    with pytest.raises(UserError, match=r"71% of the training text's .* unknown to the vocabulary, expected 20%.*; do"):
+        check_unknown(vocabulary, vocabulary.encode_texts(["股票", "ⴰⴱ", "ⴰ ⴱ ⴳ ⴷ"]), "do")
+    check_unknown(vocabulary, vocabulary.encode_texts(["股票大涨", "ⴰⴱ"]), "do")
 
 
 def test_the_two_files_of_a_tokenizer(vocabulary, tmp_path):
@@ -130,11 +150,11 @@ def test_a_vocabulary_that_lacks_what_it_needs(tmp_path):
 
 
 def test_a_vocabulary_is_built_from_texts():
-    texts = [text for text, _ in sample_rows("train", set(range(10)), 500)]
-    vocabulary = build_wordpieces(texts, 300)
-    assert 280 < len(vocabulary) < 330
-    assert vocabulary.pieces()[:5] == ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"]
-    assert 0 < vocabulary.unknown(vocabulary.encode_texts(texts)) < 0.6
-    many = build_wordpieces([*texts, "".join(map(chr, range(0x4E00, 0x5E00)))], 30000)
-    assert many.unknown(many.encode_texts([*texts, "一丁丂七丄丅丆万丈三上下"])) == 0
-    assert np.all(build_wordpieces(texts, 300).encode_texts(texts).ids == vocabulary.encode_texts(texts).ids)
+    texts = [text for text, _ in sample_rows("train", set(range(10)), 500)] + ["iPhone 2009"] * 3
+    few, many = build_wordpieces(texts, 300), build_wordpieces(texts, 30000)
+    assert len(few) == 300
+    assert few.pieces()[:5] == pieces()[:5]
+    assert 0 < few.unknown(few.encode_texts(texts)) < 0.6
+    assert many.unknown(many.encode_texts(texts)) == 0
+    assert {"iphone", "2009", "##e"} < set(many.pieces())
+    assert len(many) < 3000
