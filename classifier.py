@@ -1,6 +1,5 @@
 """A classifier's training, as the flags of a script set it up, and its test with the report."""
 
-import dataclasses
 import sys
 import time
 
@@ -9,16 +8,15 @@ import torch
 
 import checkpoint
 from console import RANK, echo, say
-from runtime import like_first, precision, total
+from runtime import like_first, total
 from train_eval import Run, duration, evaluate, finish, train
 from vocabulary import texts_of
 
 
 def classifier(args, config, model, dataset, device, optimizers, settings, **more):
     """The Run of a script that trains a classifier. settings: what else decides the weights; more: fields of Run."""
-    amp = precision(args.amp, device)
-    settings |= dataclasses.asdict(config) | {"classes": dataset.classes, "amp": amp}
-    settings |= {name: getattr(args, name) for name in ("seed", "class_weight", "label_smoothing", "eval_every")}
+    settings |= {"classes": dataset.classes}
+    settings |= {"class_weight": args.class_weight, "label_smoothing": args.label_smoothing}
     settings |= {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
     output = args.output or args.dataset
     path = checkpoint.path_of(output, args.model)
@@ -26,24 +24,20 @@ def classifier(args, config, model, dataset, device, optimizers, settings, **mor
     def keep(metrics):
         checkpoint.save(path, args.model, config, dataset.classes, dataset.vocabulary, model, metrics)
 
-    return Run(
+    return Run.of(
+        args,
+        device,
+        settings,
         name=args.model,
         config=config,
         model=model,
         optimizers=optimizers,
         train=dataset.batches("train", config.pad_size, device),
         dev=dataset.batches("dev", config.pad_size, device),
-        device=device,
         output=output,
-        settings=settings,
         keep=keep,
-        amp=amp,
-        accumulate=args.accumulate,
         loss_weight=class_weights(dataset, device) if args.class_weight else None,
         label_smoothing=args.label_smoothing,
-        eval_every=args.eval_every,
-        seed=args.seed,
-        resume=args.resume,
         **more,
     )
 
@@ -69,7 +63,7 @@ def test(run, progress, dataset):
 
     def keep(numbers, logits):
         probabilities, predicted = logits.softmax(dim=1).max(dim=1)
-        best[0, numbers], best[1, numbers] = probabilities.double().cpu(), predicted.double().cpu()
+        best[0, numbers], best[1, numbers] = probabilities.cpu().double(), predicted.cpu().double()
 
     loss, accuracy = evaluate(model, dataset.batches("test", run.config.pad_size, run.device), keep=keep)
     probabilities, predicted = total(best).numpy()

@@ -8,7 +8,6 @@ python pretrain_run.py --model bert --bert_path my_encoder                      
 A corpus is a text a line, plain, .gz or .bz2; what follows a tab (a label) is left out, so that a train.txt will do.
 """
 
-import dataclasses
 import hashlib
 import math
 import shutil
@@ -25,7 +24,7 @@ from console import Parser, UserError, echo, move, number, run_script, say
 from models import base, encoder
 from models.base import add_config_flags, config_of
 from pretrain_eval import make_optimizers, warmup_and_decay
-from runtime import add_training_flags, describe_device, pick_device, precision, training
+from runtime import add_training_flags, describe_device, pick_device, training
 from textfile import decode, lines_of
 from train_eval import Run, duration, finish, train
 from utils import Batches
@@ -236,30 +235,24 @@ def main():
     say(f"{train_rows} rows to train on, {dev_rows} to validate on; {weights:,} weights")
     echo(f"Time usage: {duration(time.monotonic() - start)}")
     say(f"Device: {describe_device(device)}")
-    amp = precision(args.amp, device)
-    decisive = dataclasses.asdict(config) | {"encoder": settings, "tokenizer": vocabulary.digest, "corpus": digest}
-    weights = args.init and encoder.weights_digest(encoder.weights_file(args.init))
-    decisive |= {"init": weights, "seed": args.seed, "eval_every": args.eval_every, "amp": amp}
+    decisive = {"encoder": settings, "tokenizer": vocabulary.digest, "corpus": digest}
+    decisive |= {"init": args.init and encoder.weights_digest(encoder.weights_file(args.init))}
     with training(device):
-        run = Run(
+        run = Run.of(
+            args,
+            device,
+            decisive,
             name="mlm",
             config=config,
             model=model,
             optimizers=make_optimizers(model.to(device), config),
             train=splits[0],
             dev=splits[1],
-            device=device,
             output=args.output,
-            settings=decisive,
             keep=lambda metrics: write(args.output, model, vocabulary, pooler),
             schedule=warmup_and_decay(config.warmup),
             max_norm=config.max_norm,
-            accumulate=args.accumulate,
-            amp=amp,
-            eval_amp=amp,
-            eval_every=args.eval_every,
-            seed=args.seed,
-            resume=args.resume,
+            eval_amp=True,
         )
         progress = train(run)
         finish(run, progress)

@@ -20,7 +20,7 @@ from models import ENCODERS, model_module
 from models.base import add_config_flags, config_of
 from models.encoder import read_settings, weights_digest, weights_file
 from pretrain_eval import freeze, make_optimizers, warmup_and_decay
-from runtime import add_run_flags, describe_device, pick_device, precision, training
+from runtime import add_run_flags, describe_device, pick_device, training
 from train_eval import duration
 from utils import ROOT, add_dataset_flag, default_dataset, read_dataset, say_what_is_cut, shown
 from wordpieces import check_unknown, read_wordpieces
@@ -77,8 +77,7 @@ def main():
     say(f"Device: {describe_device(device)}")
     settings = {"encoder": encoder, "weights": source and weights_digest(source), "tokenizer": vocabulary.digest}
     settings |= {"freeze": args.freeze, "layer_decay": args.layer_decay}
-    amp = precision(args.amp, device)
-    more = {"schedule": warmup_and_decay(config.warmup), "max_norm": config.max_norm, "eval_amp": amp}
+    more = {"schedule": warmup_and_decay(config.warmup), "max_norm": config.max_norm, "eval_amp": True}
     with training(device):
         optimizers = make_optimizers(model.to(device), config, model.embedding.layers(), args.layer_decay)
         run = classifier(args, config, model, dataset, device, optimizers, settings, **more)

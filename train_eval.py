@@ -20,7 +20,7 @@ from torch.nn import functional as F
 import checkpoint
 from console import RANK, UserError, bar, echo
 from models.base import infer
-from runtime import PRECISIONS, RANKS, from_first, parallel, total
+from runtime import PRECISIONS, RANKS, from_first, parallel, precision, release_memory, total
 from utils import Batches
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
@@ -47,12 +47,24 @@ class Run:
     max_norm: float | None = None  # of the gradients
     accumulate: int = 1  # passes that a batch takes
     amp: str = "off"  # what training steps compute in, a name in PRECISIONS
-    eval_amp: str = "off"  # what validations compute in
+    eval_amp: bool = False  # whether validations compute in it too
     loss_weight: torch.Tensor | None = None  # of each class, (C,)
     label_smoothing: float = 0.0
     eval_every: int | None = None
     seed: int = 1
     resume: bool = False
+
+    @classmethod
+    def of(cls, args, device, settings, **fields):
+        """A Run with what the flags of `runtime.add_training_flags` say. settings: what else decides the weights."""
+        amp = precision(args.amp, device)
+        settings |= dataclasses.asdict(fields["config"]) | {
+            "seed": args.seed,
+            "eval_every": args.eval_every,
+            "amp": amp,
+        }
+        fields |= {name: getattr(args, name) for name in ("seed", "eval_every", "accumulate", "resume")}
+        return cls(device=device, settings=settings, amp=amp, **fields)
 
     @property
     def state(self):
@@ -117,6 +129,7 @@ def train(run):
                 if epoch_ends or progress.step % eval_every == 0:
                     validate(run, progress, tally, writer, start)
                     state.save(dataclasses.asdict(progress), now=False)
+                    release_memory()
                 if progress.stopped:
                     echo("No optimization for a long time, auto-stopping...")
                     break
@@ -165,7 +178,7 @@ def autocast(device, amp):
 def validate(run, progress, tally, writer, start):
     """Validates, prints the Iter line, writes the curves, keeps the best model, decides whether to stop."""
     train_loss, train_accuracy = tally.close()
-    with autocast(run.device, run.eval_amp):
+    with autocast(run.device, run.amp if run.eval_amp else "off"):
         dev_loss, dev_accuracy = evaluate(run.model, run.dev, run.loss_weight)
     run.model.train()
     if not (math.isfinite(train_loss) and math.isfinite(dev_loss)):
