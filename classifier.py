@@ -48,6 +48,7 @@ def train_and_test(run, dataset):
     if progress.finished:
         say(f"This run is finished already, its report is in {run.logs / progress.log}; start anew without --resume")
     else:
+        run.optimizers.clear()  # what they hold is more than the model, and the test loads another one
         test(run, progress, dataset)
 
 
