@@ -252,7 +252,6 @@ def main():
             keep=lambda metrics: write(args.output, model, vocabulary, pooler),
             schedule=warmup_and_decay(config.warmup),
             max_norm=config.max_norm,
-            eval_amp=True,
         )
         progress = train(run)
         finish(run, progress)

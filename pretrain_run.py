@@ -77,7 +77,7 @@ def main():
     say(f"Device: {describe_device(device)}")
     settings = {"encoder": encoder, "weights": source and weights_digest(source), "tokenizer": vocabulary.digest}
     settings |= {"freeze": args.freeze, "layer_decay": args.layer_decay}
-    more = {"schedule": warmup_and_decay(config.warmup), "max_norm": config.max_norm, "eval_amp": True}
+    more = {"schedule": warmup_and_decay(config.warmup), "max_norm": config.max_norm}
     with training(device):
         optimizers = make_optimizers(model.to(device), config, model.embedding.layers(), args.layer_decay)
         run = classifier(args, config, model, dataset, device, optimizers, settings, **more)

@@ -18,8 +18,9 @@ from classifier import classifier, train_and_test
 from console import Parser, UserError, echo, run_script, say
 from models import NETWORKS, model_module
 from models.base import add_config_flags, config_of
+from optimizers import make_optimizers
 from runtime import add_run_flags, describe_device, pick_device, training
-from train_eval import duration, make_optimizers
+from train_eval import duration
 from utils import add_dataset_flag, add_text_flags, default_dataset, read_dataset, say_what_is_cut
 
 

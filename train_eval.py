@@ -20,7 +20,7 @@ from torch.nn import functional as F
 import checkpoint
 from console import RANK, UserError, bar, echo
 from models.base import infer
-from runtime import PRECISIONS, RANKS, from_first, parallel, precision, release_memory, total
+from runtime import PRECISIONS, RANKS, from_first, parallel, precision, release_memory, tensor_floats, total
 from utils import Batches
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
@@ -46,8 +46,8 @@ class Run:
     schedule: Callable[[int, int], float] | None = None  # the learning rate's factor at a step of so many
     max_norm: float | None = None  # of the gradients
     accumulate: int = 1  # passes that a batch takes
-    amp: str = "off"  # what training steps compute in, a name in PRECISIONS
-    eval_amp: bool = False  # whether validations compute in it too
+    amp: str = "off"  # what steps and validations compute in, a name in PRECISIONS
+    compile: bool = False  # whether torch.compile builds the training step's kernels
     loss_weight: torch.Tensor | None = None  # of each class, (C,)
     label_smoothing: float = 0.0
     eval_every: int | None = None
@@ -63,7 +63,7 @@ class Run:
             "eval_every": args.eval_every,
             "amp": amp,
         }
-        fields |= {name: getattr(args, name) for name in ("seed", "eval_every", "accumulate", "resume")}
+        fields |= {name: getattr(args, name) for name in ("seed", "eval_every", "accumulate", "compile", "resume")}
         return cls(device=device, settings=settings, amp=amp, **fields)
 
     @property
@@ -107,11 +107,14 @@ def train(run):
     if RANK:  # dropout masks of its own
         torch.manual_seed(int(np.random.SeedSequence((run.seed, RANK, progress.step)).generate_state(1)[0]))
     model = parallel(run.model.train(), run.device)
+    if run.compile:
+        model = torch.compile(model, dynamic=True)
     eval_every = run.eval_every or default_eval_every(len(run.train.labels), len(run.dev.labels), config.batch_size)
     start = time.monotonic() - progress.seconds
     tally = Tally(run.device, run.loss_weight, run.label_smoothing)
     log = str(run.logs / progress.log)
-    with SummaryWriter(log, purge_step=progress.step + 1, write_to_disk=RANK == 0) as writer:
+    writing = SummaryWriter(log, purge_step=progress.step + 1, write_to_disk=RANK == 0)
+    with writing as writer, tensor_floats(run.device, run.amp):
         for epoch in range(progress.epoch, config.num_epochs):
             if progress.stopped:
                 break
@@ -178,7 +181,7 @@ def autocast(device, amp):
 def validate(run, progress, tally, writer, start):
     """Validates, prints the Iter line, writes the curves, keeps the best model, decides whether to stop."""
     train_loss, train_accuracy = tally.close()
-    with autocast(run.device, run.amp if run.eval_amp else "off"):
+    with autocast(run.device, run.amp):
         dev_loss, dev_accuracy = evaluate(run.model, run.dev, run.loss_weight)
     run.model.train()
     if not (math.isfinite(train_loss) and math.isfinite(dev_loss)):
@@ -249,14 +252,6 @@ class Tally:
         loss, weight, correct, count = total(self.sums).tolist()
         self.sums.zero_()
         return loss / weight, correct / count
-
-
-def make_optimizers(model, learning_rate):
-    """Adam; for tables with sparse gradients its sparse form, which walks the rows of the batch alone."""
-    sparse = [module.weight for module in model.modules() if getattr(module, "sparse", False)]
-    dense = [parameter for parameter in model.parameters() if not any(parameter is table for table in sparse)]
-    optimizers = [torch.optim.Adam(dense, lr=learning_rate, fused=True)]
-    return [*optimizers, torch.optim.SparseAdam(sparse, lr=learning_rate)] if sparse else optimizers
 
 
 def default_eval_every(train_rows, dev_rows, batch_size):

@@ -24,28 +24,31 @@ class Model(nn.Module):
         super().__init__()
         self.num_blocks = (config.pad_size - 1).bit_length()
         self.embedding = embedding or base.Embedding(config)
-        self.region = nn.Conv1d(config.embed, config.num_filters, 3, padding=1)
-        self.convs = nn.ModuleList(nn.Conv1d(config.num_filters, config.num_filters, 3, padding=1) for _ in range(2))
+        self.region = base.Convolution(config.embed, config.num_filters, 3, before=1)
+        self.convs = nn.ModuleList(
+            base.Convolution(config.num_filters, config.num_filters, 3, before=1) for _ in range(2)
+        )
         self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters, config.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):
-        beyond = ~batch.mask[:, None]  # (B, 1, T), halved with each pooling
-        x = self.region(self.embedding(batch).transpose(1, 2))  # (B, filters, T)
-        x = x + self.convolve(x, beyond)
+        mask = batch.mask  # (B, T), halved with each pooling
+        x = self.region(self.embedding(batch))  # (B, T, filters)
+        x = x + self.convolve(x, mask)
         for _ in range(self.num_blocks):
-            x, beyond = halve(x, beyond)
-            x = x + self.convolve(x, beyond)
-        return self.classifier(self.dropout(x[:, :, 0]))
+            x, mask = halve(x, mask)
+            x = x + self.convolve(x, mask)
+        return self.classifier(self.dropout(x[:, 0]))
 
-    def convolve(self, x, beyond):
+    def convolve(self, x, mask):
+        hidden = base.penalty(mask, x.dtype)
         for conv in self.convs:
-            x = conv(F.relu(x).masked_fill(beyond, 0))
+            x = conv(F.relu(x + hidden))
         return x
 
 
-def halve(x, beyond):
+def halve(x, mask):
     """Max-pooling over three tokens at every second one: T becomes ceil(T / 2), in the values and in their mask."""
-    x = F.pad(x.masked_fill(beyond, float("-inf")), (0, 2), value=float("-inf"))
-    return F.max_pool1d(x, 3, 2), beyond[:, :, ::2]
+    x = F.pad(x + base.penalty(mask, x.dtype), (0, 0, 0, 2), value=float("-inf"))
+    return F.max_pool1d(x.transpose(1, 2), 3, 2).transpose(1, 2), mask[:, ::2]

@@ -24,14 +24,14 @@ class Model(nn.Module):
     def __init__(self, config, embedding=None):
         super().__init__()
         self.embedding = embedding or base.Embedding(config)
-        self.convs = nn.ModuleList(nn.Conv1d(config.embed, config.num_filters, size) for size in config.filter_sizes)
+        self.convs = nn.ModuleList(
+            base.Convolution(config.embed, config.num_filters, size) for size in config.filter_sizes
+        )
         self.dropout = base.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), config.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):
-        x = self.embedding(batch).transpose(1, 2)  # (B, E, T)
-        beyond = ~batch.mask[:, None]
-        maps = [F.relu(conv(F.pad(x, (0, conv.kernel_size[0] - 1)))) for conv in self.convs]  # (B, filters, T) each
-        pooled = [each.masked_fill(beyond, 0).amax(dim=2) for each in maps]
+        x = self.embedding(batch)  # (B, T, E)
+        pooled = [F.relu(base.max_over_tokens(conv(x), batch.mask)) for conv in self.convs]  # (B, filters) each
         return self.classifier(self.dropout(torch.cat(pooled, dim=1)))

@@ -33,5 +33,5 @@ class Model(nn.Module):
 
     def forward(self, batch):
         x = self.embedding(batch)
-        x = torch.relu(torch.cat((x, self.lstm(x, batch.lengths)), dim=2))  # (B, T, E + 2H)
-        return self.classifier(self.dropout(base.max_over_tokens(x, batch.mask)))
+        pooled = [base.max_over_tokens(each, batch.mask) for each in (x, self.lstm(x, batch.lengths))]
+        return self.classifier(self.dropout(torch.relu(torch.cat(pooled, dim=1))))  # of (B, E + 2H)

@@ -43,7 +43,7 @@ class Layer(nn.Module):
         q, k, v = (
             self.qkv(self.norm1(x)).view(B, T, 3, self.num_head, -1).permute(2, 0, 3, 1, 4)
         )  # (B, heads, T, D/heads)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+        seen = base.attention(q, k, v, mask[:, None, None])
         x = x + self.dropout(self.out(seen.transpose(1, 2).reshape(B, T, D)))
         return x + self.dropout(self.down(F.relu(self.up(self.norm2(x)))))
 

@@ -10,8 +10,12 @@ from typing import ClassVar, get_type_hints
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from console import UserError, in_range, number, range_text
+from models.tables import Table, n_grams
+
+PLAIN_ATTENTION = 256  # tokens up to which the plain product is the faster one on a CPU
 
 
 def flag(default, help, **bounds):
@@ -99,12 +103,17 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, x):
-        if not self.training or not self.p or x.device.type != "cpu":
-            return super().forward(x)
-        drawn = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        threshold = max(1, round(self.p * 256))
-        kept = drawn.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-        return x * (kept * (256 / (256 - threshold))).to(x.dtype)
+        return drop(x, self.p) if self.training and self.p else x
+
+
+def drop(x, share):
+    """What `Dropout` does to these features in training."""
+    if x.device.type != "cpu":
+        return functional.dropout(x, share)
+    drawn = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    threshold = max(1, round(share * 256))
+    kept = drawn.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
+    return x * (kept * (256 / (256 - threshold))).to(x.dtype)
 
 
 class Embedding(nn.Module):
@@ -122,17 +131,13 @@ class Embedding(nn.Module):
         self.tokens = nn.Embedding(config.num_tokens, config.embed, padding_idx=config.num_tokens - 1)
         nn.init.normal_(self.tokens.weight, std=0.5)  # torch's 1 drowns what a few thousand rows teach
         self.tokens.weight.data[self.tokens.padding_idx] = 0
-        buckets = config.bigram_vocab
-        self.bigrams = nn.Embedding(buckets + 1, config.embed, padding_idx=buckets, sparse=True) if buckets else None
-        if self.bigrams:
-            nn.init.zeros_(self.bigrams.weight)
+        self.bigrams = Table(config.bigram_vocab, config.embed) if config.bigram_vocab else None
         self.dropout = Dropout(config.embed_dropout)
 
     def forward(self, batch):
         x = self.tokens(batch.tokens)
         if self.bigrams:
-            buckets = self.bigrams.padding_idx
-            x = x + self.bigrams((bigrams(batch.tokens) % buckets).masked_fill(~batch.mask, buckets))
+            x = x + self.bigrams(n_grams(batch.tokens, 2), ~batch.mask)
         return self.dropout(x)
 
     @torch.no_grad()
@@ -140,12 +145,6 @@ class Embedding(nn.Module):
         """Starts the tokens from these vectors, (N, E)."""
         self.tokens.weight.copy_(torch.from_numpy(vectors))
         self.tokens.weight[self.tokens.padding_idx] = 0
-
-
-def bigrams(tokens):
-    """A number for the bigram that ends with each token, (B, T); before the first token of a row stands -1."""
-    previous = nn.functional.pad(tokens, (1, 0), value=-1)[:, :-1]
-    return previous * 14918087 + tokens
 
 
 class BiLSTM(nn.Module):
@@ -180,9 +179,45 @@ def rearrange(x, places):
     return x.flatten(0, 1).index_select(0, places).view(x.shape)
 
 
+class Convolution(nn.Linear):
+    """A convolution over tokens, (B, T, E) -> (B, T, filters); beyond both ends there are zeros.
+
+    before: how many of the `size` tokens that it spans lie before the one in whose place it writes. (It is one product
+    of matrices, which on a CPU takes two thirds of the time that torch's own convolution takes.)
+    """
+
+    def __init__(self, width, filters, size, before=0):
+        super().__init__(size * width, filters)
+        self.before, self.after = before, size - 1 - before
+
+    def forward(self, x):
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # before it is copied
+        T = x.shape[1]
+        x = functional.pad(x, (0, 0, self.before, self.after))
+        return super().forward(torch.cat([x[:, i : i + T] for i in range(self.before + self.after + 1)], dim=2))
+
+
+def penalty(mask, dtype):
+    """What hides the padding from a maximum or a ReLU when it is added, (B, T) -> (B, T, 1)."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, float("-inf"))[:, :, None]
+
+
 def max_over_tokens(x, mask):
     """The largest value of each feature over a row's own tokens, (B, T, H) -> (B, H)."""
-    return x.masked_fill(~mask[:, :, None], float("-inf")).amax(dim=1)
+    return (x + penalty(mask, x.dtype)).max(dim=1).values
+
+
+def attention(query, key, value, mask, dropout=0.0):
+    """Scaled dot-product attention, (B, heads, T, D) three times -> the same; the mask is true at keys that are seen.
+
+    On a CPU and for short rows the plain product: torch's own takes five times as long there, most of it backwards.
+    """
+    if query.device.type != "cpu" or key.shape[2] > PLAIN_ATTENTION:
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    scores = (query * query.shape[3] ** -0.5) @ key.transpose(2, 3)
+    weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=3)
+    return (drop(weights, dropout) if dropout else weights) @ value
 
 
 @torch.no_grad()
@@ -198,9 +233,9 @@ def infer(model, batches, rank=0, ranks=1):
 
 
 def init_weights(model):
-    """Xavier-normal weights and zero biases, but for the embedding (an encoder may stand there) and bags."""
+    """Xavier-normal weights and zero biases, but for the embedding (an encoder may stand there) and tables."""
     for name, parameter in model.named_parameters():
-        if name.startswith(("embedding.", "bags.")):
+        if name.startswith(("embedding.", "tables.")):
             continue
         if parameter.dim() > 1:
             nn.init.xavier_normal_(parameter)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AttentionInterface, AutoConfig, AutoModel
 
 from console import UserError, say
 from models import base
@@ -101,7 +101,7 @@ def build(kind, config, **options):
     dropout = {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": config.dropout}
     try:
         settings = AutoConfig.for_model(**config.encoder | dropout)
-        body = kind.from_config(settings, dtype=torch.float32, **options)
+        body = kind.from_config(settings, dtype=torch.float32, attn_implementation="toolkit", **options)
     except Exception as error:  # the library raises whatever it likes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"the encoder's config.json does not do: {reason}") from error
@@ -118,7 +118,17 @@ def run(body, batch, **options):
     places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     # places and segments are given, since the encoder's own are in no checkpoint
     ids = {"position_ids": places, "token_type_ids": torch.zeros_like(tokens)}
-    return body(tokens, attention_mask=batch.mask, return_dict=True, **ids, **options)
+    mask = batch.mask[:, None, None]  # of four axes the library takes it as it is; else it waits for the GPU to look
+    return body(tokens, attention_mask=mask, return_dict=True, **ids, **options)
+
+
+def attend(module, query, key, value, attention_mask, dropout=0.0, **_):
+    """`base.attention` in the form in which `transformers` calls it."""
+    states = base.attention(query, key, value, attention_mask, dropout if module.training else 0.0)
+    return states.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("toolkit", attend)
 
 
 def cheapen_dropout(module):

@@ -7,9 +7,9 @@ from torch import nn
 
 from models import NETWORKS, base, model_module
 from models.base import Dropout, describe
-from models.FastText import n_grams
+from models.tables import n_grams
 from models.Transformer import Layer
-from train_eval import make_optimizers
+from optimizers import make_optimizers
 from utils import Batch, Batches
 from vocabulary import Rows
 
@@ -153,29 +153,47 @@ def test_an_lstm_of_rows_of_different_lengths_is_torchs_packed_one():
 
 
 def test_n_grams_include_the_current_token():
-    tokens, bigrams, trigrams = n_grams(torch.tensor([[3, 5, 7], [3, 5, 8], [4, 5, 7]]), 250499)
+    rows = torch.tensor([[3, 5, 7], [3, 5, 8], [4, 5, 7]])
+    tokens, bigrams, trigrams = (n_grams(rows, n) for n in (1, 2, 3))
     assert tokens.tolist()[0] == [3, 5, 7]
-    assert bigrams[0, 1] == (3 * 14918087 + 5) % 250499
-    assert trigrams[0, 2] == (3 * 18408749 + 5 * 14918087 + 7) % 250499
+    assert bigrams[0, 1] == 3 * 14918087 + 5
+    assert trigrams[0, 2] == 3 * 18408749 + 5 * 14918087 + 7
     assert bigrams[0, 2] != bigrams[1, 2]  # the current token differs
     assert trigrams[0, 2] != trigrams[1, 2]
     assert bigrams[0, 2] == bigrams[2, 2]  # the one two before does not matter
     assert trigrams[0, 2] != trigrams[2, 2]
-    assert ((bigrams >= 0) & (bigrams < 250499)).all()
 
 
-def test_a_step_of_fasttext_touches_the_rows_of_its_batch_alone():
+def test_a_step_touches_the_rows_of_its_batch_alone():
     model = build("FastText").train()
-    before = [bag.weight.detach().clone() for bag in model.bags]
+    before = [table.weight.detach().clone() for table in model.tables]
     batch = batch_of([4, 4])
     optimizers = make_optimizers(model, 1e-2)
     nn.functional.cross_entropy(model(batch), batch.labels).backward()
-    assert all(bag.weight.grad.is_sparse for bag in model.bags)
+    assert all(table.weight.grad.is_sparse for table in model.tables)
     for optimizer in optimizers:
         optimizer.step()
-    for bag, old, ids in zip(model.bags, before, n_grams(batch.tokens, 1009), strict=True):
-        changed = (bag.weight != old).any(1).nonzero().flatten()
-        assert set(changed.tolist()) == set(ids.flatten().tolist())
+    for n, table in enumerate(model.tables, 1):
+        changed = (table.weight != before[n - 1]).any(1).nonzero().flatten()
+        assert set(changed.tolist()) == set((n_grams(batch.tokens, n) % 1009).flatten().tolist())
+
+
+def test_a_convolution_is_torchs():
+    torch.manual_seed(0)
+    ours, reference = base.Convolution(6, 5, 3, before=1), nn.Conv1d(6, 5, 3, padding=1)
+    ours.weight.data = reference.weight.data.transpose(1, 2).flatten(1)
+    ours.bias.data = reference.bias.data
+    x = torch.randn(4, 7, 6)
+    torch.testing.assert_close(ours(x), reference(x.transpose(1, 2)).transpose(1, 2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("tokens", [5, base.PLAIN_ATTENTION + 1])
+def test_attention_is_torchs(tokens):
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, tokens, 8)
+    mask = (torch.arange(tokens) < torch.tensor([tokens, 2])[:, None])[:, None, None]
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    torch.testing.assert_close(base.attention(query, key, value, mask), expected, atol=1e-5, rtol=0)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
