@@ -31,7 +31,7 @@ class RowAdagrad(torch.optim.Optimizer):
                     self.state[table]["sums"] = (PRIOR * typical).repeat(len(table))
                 sums = self.state[table]["sums"]
                 sums[rows] = now = sums[rows] + squares
-                change = grad * (-group["lr"] / (now.sqrt() + group["eps"]))[:, None]
+                change = grad.mul_((-group["lr"] / (now.sqrt() + group["eps"]))[:, None])
                 if table.grad.is_sparse:
                     table.index_add_(0, rows, change)
                 else:

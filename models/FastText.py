@@ -16,6 +16,9 @@ from models.tables import FACTORS, Bags, n_grams
 
 @dataclass
 class Config(base.Config):
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    require_improvement: int = 400
     embed: int = base.flag(80, "width of an embedding", low=1)
     n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and as many for each longer n-gram", low=1)
     n_grams: int = base.flag(3, "tokens of the longest n-grams", low=1, high=len(FACTORS))

@@ -53,7 +53,7 @@ class SumOfRows(torch.autograd.Function):
         rows, places = distinct(ids.flatten().numpy(), ctx.shape[0])
         order = np.argsort(places.astype(np.min_scalar_type(len(rows))), kind="stable")  # of 16 bits a radix sort
         starts = np.concatenate(([0], np.cumsum(np.bincount(places))[:-1]))
-        bags = torch.from_numpy(order // ids.shape[1])
+        bags = torch.from_numpy(np.arange(len(ids)).repeat(ids.shape[1])[order])
         values = functional.embedding_bag(bags, grad, torch.from_numpy(starts), mode="sum")
         values[torch.from_numpy(rows == ctx.padding)] = 0
         where = torch.from_numpy(rows)[None]
