@@ -52,7 +52,7 @@ def write_predictions(directory, texts, labels, predicted, probabilities, classe
 def draw_confusion_matrix(directory, matrix, classes):
     """`confusion_matrix.png`: rows are true classes, columns predicted ones; shades are shares of a row."""
     side = float(np.clip(2.5 + 0.55 * len(classes), 4, 40))
-    figure, axes = _figure((side, side))
+    figure, axes = figure_and_axes((side, side))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=90)
@@ -62,12 +62,12 @@ def draw_confusion_matrix(directory, matrix, classes):
         for (row, column), count in np.ndenumerate(matrix):
             dark = shares[row, column] > 0.5
             axes.text(column, row, count, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    _save(figure, Path(directory) / "confusion_matrix.png")
+    save_figure(figure, Path(directory) / "confusion_matrix.png")
 
 
 def draw_losses(directory, history):
     """`loss.png`: training and validation loss at each validation, the best one marked."""
-    figure, axes = _figure((7, 4.5))
+    figure, axes = figure_and_axes((7, 4.5))
     steps = [point["step"] for point in history]
     dev_loss = [point["dev_loss"] for point in history]
     axes.plot(steps, [point["train_loss"] for point in history], "o-", markersize=3, label="training")
@@ -76,10 +76,10 @@ def draw_losses(directory, history):
     axes.plot(steps[best], dev_loss[best], "*", markersize=12, label=f"best: step {steps[best]}, {dev_loss[best]:.4f}")
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     axes.legend()
-    _save(figure, Path(directory) / "loss.png")
+    save_figure(figure, Path(directory) / "loss.png")
 
 
-def _figure(size):
+def figure_and_axes(size):
     """A figure that writes Chinese: in the system's font, else in the one that comes with the package zhplot."""
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it complains of each family that is not here
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -94,7 +94,7 @@ def _figure(size):
     return plt.subplots(figsize=size, layout="constrained")
 
 
-def _save(figure, path):
+def save_figure(figure, path):
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)
     plt.close(figure)

@@ -40,5 +40,5 @@ def test_the_font_comes_with_a_package_where_the_system_has_none(monkeypatch):
     if importlib.util.find_spec("zhplot") is None:
         pytest.skip("zhplot is not installed")
     monkeypatch.setattr(report, "CHINESE_FONTS", ())
-    plt.close(report._figure((2, 2))[0])
+    plt.close(report.figure_and_axes((2, 2))[0])
     assert plt.rcParams["font.family"][0] in {font.name for font in font_manager.fontManager.ttflist}
