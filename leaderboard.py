@@ -41,12 +41,12 @@ PAGE = """\
 
 ![Accuracy and latency](leaderboard.png)
 
-- ◆: on the Pareto front: no other model is as accurate and as fast at one headline, and better in one of the two.
+- ◆: on the Pareto front: no other model is at least as accurate and as fast at one headline, and better in one of them.
 - p: McNemar's exact test on the test rows, a model's run of median accuracy against the best model's, with Holm's
   correction for the number of comparisons. ≈: not told from the best (p ≥ {alpha}).
 - Training: the mean time, with validation. Peak memory: of the training's process, the GPU's where it trains there.
-- Prediction: the first seed's model, from text to class, in a process of its own; many headlines at once, and one at
-  a time (median and 99th percentile). Size: of the file to predict with.
+- Prediction: the first seed's model, from text to class, in a process of its own (a peer's in that of its training);
+  many headlines at once, and one at a time (median and 99th percentile). Size: of the file to predict with.
 {peers}- Trained on {machines}; predicted on {devices}.
 - {date}; {versions}.
 

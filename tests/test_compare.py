@@ -16,7 +16,7 @@ import pytest
 import compare
 import job
 import speed
-from conftest import ENVIRONMENT, command, here, script
+from conftest import ENVIRONMENT, command, here, script, write_dataset
 from console import UserError
 from job import rows_seen
 from leaderboard import mcnemar, median_run
@@ -228,6 +228,16 @@ def test_mistaken_flags(arguments, message, monkeypatch, capsys):
 def test_what_is_missing_is_told_before_anything_is_trained(tiny, arguments, message, monkeypatch):
     with pytest.raises(UserError, match=message):
         here(monkeypatch, compare.main, *(argument.format(tiny=tiny) for argument in arguments))
+
+
+def test_blank_lines_are_no_rows_and_a_file_that_is_not_there_is_told(tmp_path):
+    rows = "好天\t0\n\n \u3000\r\n坏\u2028天\t1\n好\t0"
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], rows)
+    assert compare.Data(dataset).rows == {"train": 3, "dev": 3, "test": 3}
+    assert len(read_split(dataset, "train")[0]) == 3
+    (dataset / "data" / "dev.txt").unlink()
+    with pytest.raises(UserError, match=r"dev\.txt: No such file"):
+        compare.Data(dataset)
 
 
 @pytest.mark.parametrize(("rows", "batch", "step", "seen"), [(90, 40, 3, 90), (90, 40, 7, 220), (8, 4, 6, 24)])
