@@ -191,8 +191,9 @@ class Convolution(nn.Linear):
         self.before, self.after = before, size - 1 - before
 
     def forward(self, x):
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # before it is copied
+        kind = x.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            x = x.to(torch.get_autocast_dtype(kind))  # before it is copied
         T = x.shape[1]
         x = functional.pad(x, (0, 0, self.before, self.after))
         return super().forward(torch.cat([x[:, i : i + T] for i in range(self.before + self.after + 1)], dim=2))

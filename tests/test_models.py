@@ -7,9 +7,10 @@ from torch import nn
 
 from models import NETWORKS, base, model_module
 from models.base import Dropout, describe
-from models.tables import n_grams
+from models.tables import Table, n_grams
 from models.Transformer import Layer
-from optimizers import make_optimizers
+from optimizers import RowAdagrad, make_optimizers
+from train_eval import Tally
 from utils import Batch, Batches
 from vocabulary import Rows
 
@@ -213,3 +214,19 @@ def test_values_out_of_range_and_heads_that_do_not_divide_are_told():
         model_module("TextCNN").Config(filter_sizes=())
     with pytest.raises(Exception, match="--num_head 7 does not divide --dim_model 300"):
         build("Transformer", num_head=7)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_on_another_device_never_waits_for_values(name):
+    """On the device `meta` nothing has a value: an operator whose shape or path depends on one raises."""
+    with torch.device("meta"):
+        config = model_module(name).Config().fit(CLASSES, TOKENS)
+        model = model_module(name).Model(config).train()
+        tokens, lengths, labels = (torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8))
+        tally = Tally("meta")
+    logits = model(Batch(tokens, lengths, labels))
+    tally.add(logits, labels).backward()
+    tables = [module.weight for module in model.modules() if isinstance(module, Table)]
+    RowAdagrad(tables, lr=1.0).step()
+    assert logits.shape == (8, CLASSES)
+    assert all(parameter.grad is not None for parameter in model.parameters())
