@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from console import RANK, UserError, replacing, say
 from models import ENCODERS, NETWORKS, model_module, trainer
@@ -75,13 +76,26 @@ def load(path, device="cpu"):
         vocabulary = kind(**content["vocabulary"])
         config = module.Config(**content["config"])
         config.fit(len(content["classes"]), len(vocabulary), content.get("encoder"))
-        with torch.device("meta"):  # no time for weights that are replaced at once
+        with torch.device(device), _Undrawn():
             model = module.Model(config)
-        model.to_empty(device=device).load_state_dict(content["weights"])
+        model.load_state_dict(content["weights"])
         return Checkpoint(content["model"], config, content["classes"], vocabulary, model.eval(), content["metrics"])
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not fit this version of {content['model']} ({reason}); train again") from error
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves parameters as they are allocated, which takes no time, since they are replaced at once.
+
+    (Nor does torch's "meta" device take any, but for that torch loads its compiler, a second.)
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        target = args[0] if args else (kwargs or {}).get("tensor")  # so torch.nn.init calls it
+        if isinstance(target, torch.nn.Parameter) and function.__name__ in ("normal_", "uniform_", "zero_"):
+            return target
+        return function(*args, **(kwargs or {}))
 
 
 def _is_bare(content):
