@@ -8,23 +8,25 @@
 In Python, `Predict("TextCNN", dataset="THUCNews")` has `predict(text)`, `predict_list(texts)`, `predict_proba(texts)`.
 """
 
-import csv
+import collections
 import itertools
-import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import checkpoint as checkpoints
-from console import Parser, UserError, number, one_line, replacing, run_script, say
+from console import Parser, UserError, number, replacing, run_script, say
 from models import NETWORKS, trainer
 from models.base import infer
 from runtime import enough_memory, pick_device
-from textfile import decode, lines_of
+from texts import Lines, most_probable, read_texts
 from utils import Batches, default_dataset, shown
 
-CHUNK = 16384  # texts that are in memory at a time
+CHUNK = 4096  # texts that a thread takes at a time
+WORKERS = 16  # threads at most, which take turns where they run Python
 
 
 class Predict:
@@ -35,6 +37,7 @@ class Predict:
     """
 
     names = NETWORKS  # of the models that are looked for
+    shares_cores = True  # a batch is too small for several cores, so that each takes batches of its own
 
     def __init__(self, model=None, dataset=None, checkpoint=None, device="auto"):
         self.path = Path(checkpoint) if checkpoint else find_checkpoint([model] if model else self.names, dataset)
@@ -43,6 +46,7 @@ class Predict:
             self.saved = checkpoints.load(self.path, self.device)
         self.classes = self.saved.classes
         self.cut = 0  # texts so far that were longer than pad_size
+        self.stopped = False
 
     def predict(self, text):
         """A text's class; None where it is empty."""
@@ -55,15 +59,33 @@ class Predict:
 
     def predict_proba(self, texts):
         """Each text's probability of each class, (N, C) float32; an empty text's are all 0."""
+        probabilities, cut = self.compute(texts)
+        self.cut += cut
+        return probabilities
+
+    def compute(self, texts):
+        """What `predict_proba` gives, and how many of the texts were longer than pad_size.
+
+        Several threads may call it. A `stopped` predictor ends after the batch at hand.
+        """
         vocabulary, limit = self.saved.vocabulary, self.saved.config.pad_size
         rows = vocabulary.encode_texts([text.strip() for text in texts])
-        self.cut += int((rows.lengths > limit).sum())
         probabilities = np.zeros((len(rows.lengths), len(self.classes)), np.float32)
         batches = Batches(vocabulary.cut(rows, limit), None, vocabulary.pad, self.device)
         with enough_memory(self.device, "use --device cpu"):
             for numbers, _, logits in infer(self.saved.model, batches):
                 probabilities[numbers] = logits.float().softmax(dim=1).cpu().numpy()
-        return probabilities
+                if self.stopped:
+                    break
+        return probabilities, int((rows.lengths > limit).sum())
+
+    @property
+    def workers(self):
+        """Threads that predict a file's texts, and the cores that each of them computes on."""
+        cores = torch.get_num_threads()
+        if self.device.type == "cpu":
+            return (min(cores, WORKERS), 1) if self.shares_cores else (1, cores)
+        return (2 if self.device.type == "cuda" else 1), cores  # two, for one encodes while the other's batches run
 
 
 def find_checkpoint(names, dataset):
@@ -77,85 +99,6 @@ def find_checkpoint(names, dataset):
     return path
 
 
-def read_texts(source, column, show):
-    """The texts of a file, one after the other: a line each, or a column of a .jsonl, .csv or .tsv file."""
-    lines = sys.stdin.buffer if source == "-" else lines_of(source, show)
-    name = "standard input" if source == "-" else source
-    texts = (decode(name, line, i).rstrip("\r\n") for i, line in enumerate(lines))
-    kinds = {".jsonl": _json_texts, ".csv": _table_texts, ".tsv": _table_texts}
-    kind = kinds.get(_suffix(source))
-    if column and not kind:
-        raise UserError(f"--text {column} names a column, but {name} is no .jsonl, .csv or .tsv file")
-    return kind(texts, name, column or "text") if kind else texts
-
-
-def _suffix(source):
-    """A file's suffix, before one of compression."""
-    return Path(source.lower().removesuffix(".gz").removesuffix(".bz2")).suffix
-
-
-def _json_texts(lines, name, column):
-    for i, line in enumerate(lines, 1):
-        if not line.strip():
-            yield ""
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{name}, line {i}: no JSON ({error})") from error
-        text = row.get(column) if isinstance(row, dict) else None
-        if not isinstance(text, str):
-            keys = ", ".join(row) if isinstance(row, dict) else "no object"
-            raise UserError(f"{name}, line {i}: no text at {column!r}; it has {keys}; --text COLUMN names another")
-        yield text
-
-
-def _table_texts(lines, name, column):
-    options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if _suffix(name) == ".tsv" else {}
-    csv.field_size_limit(1 << 30)
-    reader = csv.reader((line + "\n" for line in lines), strict=True, **options)
-    try:
-        header = next(reader, [])
-        if column not in header:
-            raise UserError(f"{name} has no column {column!r}; it has {', '.join(header)}; --text COLUMN names another")
-        place = header.index(column)
-        for row in reader:
-            if row and len(row) != len(header):
-                raise UserError(f"{name}, line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
-            yield row[place] if row else ""
-    except csv.Error as error:
-        raise UserError(f"{name}, line {reader.line_num}: {error}") from error
-
-
-class Writer:
-    """Writes texts with their predictions as tsv or jsonl."""
-
-    def __init__(self, file, kind, classes, top_k):
-        self.file, self.kind, self.classes, self.top_k = file, kind, classes, top_k
-        if kind == "tsv":
-            places = ["", *(f"_{k}" for k in range(2, (top_k or 1) + 1))]
-            self._row(["text", *(f"{name}{place}" for place in places for name in ("label", "probability"))])
-
-    def _row(self, fields):
-        self.file.write("\t".join(fields) + "\n")
-
-    def write(self, texts, probabilities):
-        count = self.top_k or 1
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
-        best = np.take_along_axis(probabilities, order, axis=1)
-        for text, ids, values, known in zip(texts, order, best, probabilities.any(axis=1), strict=True):
-            pairs = [(self.classes[i], value) for i, value in zip(ids, values.tolist(), strict=True)] if known else []
-            if self.kind == "jsonl":
-                label, probability = pairs[0] if pairs else (None, 0.0)
-                row = {"text": text, "label": label, "probability": round(probability, 4)}
-                if self.top_k:
-                    row["top_k"] = [[label, round(probability, 4)] for label, probability in pairs]
-                self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            else:
-                pairs = pairs or [("", 0.0)] * count
-                self._row([one_line(text), *(field for label, value in pairs for field in (label, f"{value:.4f}"))])
-
-
 def prompt(predictor, top_k):
     """Asks for texts and answers them until the input ends."""
     say("A text, then Enter; an empty line or Ctrl-D ends.")
@@ -167,7 +110,7 @@ def prompt(predictor, top_k):
         if not text:
             return
         row = predictor.predict_proba([text])[0]
-        for i in np.argsort(-row, kind="stable")[: top_k or 1]:
+        for i in most_probable(row[None], top_k or 1)[0]:
             print(f"{predictor.classes[i]}\t{row[i]:.4f}")
 
 
@@ -206,18 +149,48 @@ def main(predict=Predict, description=__doc__):
     show_bar = bool(args.output) or not sys.stdout.isatty()
     texts = iter(args.texts) if args.texts else read_texts(args.input or "-", args.text, show_bar)
     kind = args.format or ("jsonl" if Path(args.output or "").suffix == ".jsonl" else "tsv")
+    lines = Lines(kind, predictor.classes, top_k)
     if args.output:
         with replacing(args.output, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-            write_all(predictor, texts, Writer(file, kind, predictor.classes, top_k))
+            write_all(predictor, texts, lines, file)
     else:
-        write_all(predictor, texts, Writer(sys.stdout, kind, predictor.classes, top_k))
+        write_all(predictor, texts, lines, sys.stdout)
     if predictor.cut:
         say(f"{predictor.cut} texts were longer than the {predictor.saved.config.pad_size} tokens that the model reads")
 
 
-def write_all(predictor, texts, writer):
-    while chunk := list(itertools.islice(texts, CHUNK)):
-        writer.write(chunk, predictor.predict_proba(chunk))
+def write_all(predictor, texts, lines, file):
+    """Writes the texts' lines: this thread reads and writes, others encode, predict and format, a chunk each.
+
+    A few chunks are in memory at a time. Whatever goes wrong, in whichever thread, ends all of them.
+    """
+
+    def work(chunk):
+        probabilities, cut = predictor.compute(chunk)
+        return lines(chunk, probabilities), cut
+
+    def finish():
+        content, cut = waiting.popleft().result()
+        file.write(content)
+        predictor.cut += cut
+
+    file.write(lines.header)
+    waiting = collections.deque()
+    threads = torch.get_num_threads()
+    workers, cores = predictor.workers
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores,))
+    try:
+        while chunk := list(itertools.islice(texts, CHUNK)):
+            waiting.append(pool.submit(work, chunk))
+            while waiting and (len(waiting) > 2 * workers or waiting[0].done()):
+                finish()
+        while waiting:
+            finish()
+    finally:
+        predictor.stopped = True
+        pool.shutdown(cancel_futures=True)
+        predictor.stopped = False
+        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ class Predict(predict.Predict):
     """A fine-tuned encoder; see `predict.Predict`."""
 
     names = ENCODERS
+    shares_cores = False  # all compute one batch, whose activations take hundreds of megabytes
 
 
 def main():

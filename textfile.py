@@ -1,4 +1,4 @@
-"""Files of text: labelled rows in blocks, checked and as code points; other files line by line.
+"""Files of text: labelled rows in blocks, checked and as code points; other files as lines.
 
 A labelled file is read without a Python loop over its rows, but for the telling of bad ones.
 """
@@ -6,6 +6,7 @@ A labelled file is read without a Python loop over its rows, but for the telling
 import bz2
 import gzip
 import hashlib
+import io
 import zlib
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import numpy as np
 from console import UserError, bar, say
 from vocabulary import codepoints, gather, text_of
 
-BLOCK = 1 << 24  # bytes of a file that are read at a time
+BLOCK = 1 << 24  # bytes of a labelled file that are read at a time
+LINES = 1 << 18  # bytes of another file
 NEWLINE, TAB = 10, 9
 SPACE = np.zeros(0x110000, bool)
 SPACE[[code for code in range(0x3001) if chr(code).isspace()]] = True
@@ -184,18 +186,30 @@ def _blocks(path, digest):
 
 def lines_of(path, show=True):
     """A file's lines as bytes, plain or out of a .gz or .bz2, never more than a few in memory; with `show` a bar."""
+    for block in blocks_of(path, show):
+        yield from io.BytesIO(block)
+
+
+def blocks_of(path, show=True):
+    """A file's bytes, plain or out of a .gz or .bz2, some whole lines at a time; with `show` a bar."""
     path = Path(path)
     opener = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix.lower(), lambda file: file)
     try:
         with open(path, "rb") as raw, opener(raw) as file:
             size = path.stat().st_size or None  # a pipe has none
             with bar(total=size, unit="B", unit_scale=True, desc=path.name, shown=show) as progress:
-                for i, line in enumerate(file):
-                    if i % 1000 == 0 and size:
+                for block in whole_lines(file):
+                    if size:
                         progress.update(raw.tell() - progress.n)
-                    yield line
+                    yield block
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def whole_lines(file):
+    """The bytes of a file that is open, some whole lines at a time."""
+    while block := file.read(LINES):
+        yield block + file.readline()
 
 
 def decode(path, content, lines, advise=False):

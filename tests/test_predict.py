@@ -1,19 +1,25 @@
-import gzip
+import io
 import json
 import math
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
+import torch
 
 import predict
 import run
-from conftest import ROOT, here, script
+from conftest import ROOT, command, here, script
 from console import UserError
 from models import NETWORKS
-from predict import Predict, read_texts
+from predict import Predict
+from texts import Lines, read_texts
 
 TEXTS = ["央行下调存款准备金率", "北京二手房价格上涨", "", "A股三大股指收涨 券商股领跑" * 4]
 FEW = ("--num_epochs", 2, "--embed", 16, "--device", "cpu")
@@ -75,31 +81,175 @@ def test_arguments_files_and_pipes_agree(trained, tmp_path):
     assert (tmp_path / "out.tsv").read_text(encoding="utf-8") == done.stdout
 
 
-def test_the_order_holds_over_many_chunks(trained, tmp_path, monkeypatch):
-    texts = [f"第{i}支基金上涨" * (1 + i % 5) if i % 7 else "" for i in range(100)]
-    (tmp_path / "t.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+@pytest.fixture
+def threads():
+    """Sets the cores that torch computes on, which decide the number of workers."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A file of 20,000 texts, some of them empty and some too long."""
+    texts = [f"第{i}支基金上涨" * (1 + i % 6) if i % 7 else "" for i in range(20000)]
+    (tmp_path / "many.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return texts
+
+
+def written(predictor, source, **settings):
+    """What `predict.write_all` writes of a file's texts."""
+    file = io.StringIO()
+    predict.write_all(predictor, read_texts(str(source), None, show=False), Lines("jsonl", **settings), file)
+    return file.getvalue()
+
+
+def test_chunks_and_workers_do_not_show(trained, tmp_path, many, monkeypatch, threads):
+    predictor = Predict(dataset=trained, device="cpu")
     outputs = []
-    for chunk in (100000, 9):
-        monkeypatch.setattr(predict, "CHUNK", chunk)
-        out = tmp_path / f"{chunk}.jsonl"
-        here(monkeypatch, predict.main, "--dataset", trained, "--input", tmp_path / "t.txt", "--output", out)
-        outputs.append([json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()])
-    assert [row["text"] for row in outputs[0]] == texts
-    assert [row["label"] for row in outputs[0]] == [row["label"] for row in outputs[1]]
+    for workers in (1, 3):
+        threads(workers)
+        outputs.append(written(predictor, tmp_path / "many.txt", classes=predictor.classes, top_k=None))
+        assert predictor.workers == (workers, 1)
+        assert torch.get_num_threads() == workers
+    assert outputs[0] == outputs[1]
+    rows = [json.loads(line) for line in outputs[0].splitlines()]
+    assert [row["text"] for row in rows] == many
+    assert [row["label"] for row in rows[:20]] == [predictor.predict(text) for text in many[:20]]
+    assert [row["label"] for row in rows] == predictor.predict_list(many)
+    assert predictor.cut == 2 * sum(len(text) > 32 for text in many) + sum(len(text) > 32 for text in many[:20] + many)
+    monkeypatch.setattr(predict, "CHUNK", 9)
+    few = [json.loads(line) for line in written(predictor, tmp_path / "many.txt", classes=predictor.classes, top_k=2)
+           .splitlines()[:100]]  # fmt: skip
+    assert [(row["text"], row["label"]) for row in few] == [(row["text"], row["label"]) for row in rows[:100]]
+
+
+class Slow:
+    """In a predictor's place: takes a while for each chunk, unless it is stopped."""
+
+    workers = (2, 1)
+
+    def __init__(self, fails=None):
+        self.fails, self.stopped, self.cut, self.begun = fails, False, 0, 0
+
+    def compute(self, texts):
+        self.begun += 1
+        if texts[0] == self.fails:
+            raise UserError("the fourth chunk fails")
+        end = time.monotonic() + 0.1 + 60 * (self.fails is None and self.begun > 4)
+        while time.monotonic() < end and not self.stopped:
+            time.sleep(0.01)
+        return np.eye(3, dtype=np.float32)[[int(text) % 3 for text in texts]], 0
+
+
+class Full(io.StringIO):
+    """A file that takes so many chunks."""
+
+    def __init__(self, error, chunks):
+        super().__init__()
+        self.error, self.left = error, chunks + 1  # the header is one
+
+    def write(self, content):
+        if not self.left:
+            raise self.error
+        self.left -= 1
+        return super().write(content)
+
+
+@pytest.mark.parametrize("stage", ["read", "predict", "write", "interrupted"])
+def test_an_error_in_whichever_stage_ends_all(stage, monkeypatch):
+    monkeypatch.setattr(predict, "CHUNK", 10)
+    before, start = threading.active_count(), time.monotonic()
+    predictor = Slow(fails="30" if stage == "predict" else None)
+    error = {"read": UserError("line 41"), "write": OSError("disk full"), "interrupted": KeyboardInterrupt()}.get(stage)
+    file = Full(error, 2 if stage in ("write", "interrupted") else 99)
+
+    def texts():
+        for i in range(1000):
+            if stage == "read" and i == 40:
+                raise error
+            yield str(i)
+
+    with pytest.raises((UserError, OSError, KeyboardInterrupt)) as raised:
+        predict.write_all(predictor, texts(), Lines("tsv", "abc", None), file)
+    assert raised.value is error or str(raised.value) == "the fourth chunk fails"
+    assert threading.active_count() == before
+    assert predictor.begun < 10  # of 100
+    assert time.monotonic() - start < 20
+    assert [line.split("\t")[0] for line in file.getvalue().splitlines()[1:]] == [
+        str(i) for i in range(10 * (file.getvalue().count("\n") // 10))
+    ]
+
+
+def test_no_more_than_a_few_chunks_are_read_ahead(monkeypatch):
+    monkeypatch.setattr(predict, "CHUNK", 1)
+    predictor = Slow(fails="no text")
+    seen, file = [], io.StringIO()
+
+    def texts():
+        for i in range(30):
+            seen.append(i + 1 - file.getvalue().count("\n"))
+            yield str(i)
+
+    predict.write_all(predictor, texts(), Lines("jsonl", "abc", None), file)
+    assert 2 < max(seen) <= 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_in_a_pipe_leaves_no_output(trained, tmp_path, many):
+    out = tmp_path / "out" / "o.tsv"
+    arguments = command("predict.py", "--dataset", trained, "--input", "-", "--output", out)
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    process.stdin.write("\n".join(many).encode())
+    process.stdin.flush()  # and the pipe stays open: what came is predicted and written meanwhile
+    part = out.with_name("o.tsv.tmp")
+    end = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > 100) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert messages.decode().splitlines()[1:] == ["Interrupted."]
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is another error there")
+def test_a_reader_that_has_enough_ends_it(trained, tmp_path, many):
+    arguments = command("predict.py", "--dataset", trained, "--input", tmp_path / "many.txt")
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout.readline() == b"text\tlabel\tprobability\n"
+    process.stdout.close()
+    assert len(process.stderr.read().splitlines()) == 1
+    assert process.wait(timeout=30) == 141
+
+
+def test_a_bad_line_far_down_is_told_and_leaves_no_output(trained, tmp_path, many):
+    with open(tmp_path / "many.txt", "ab") as file:
+        file.write("坏\n".encode("gb18030"))
+    arguments = ("--dataset", trained, "--input", tmp_path / "many.txt", "--output", tmp_path / "out.tsv")
+    done = script("predict.py", *arguments, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == [
+        f"predict.py: {tmp_path / 'many.txt'}, line 20001: not UTF-8. Save it as UTF-8"
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["many.txt"]
+
+
+def test_what_takes_long_to_load_is_not_loaded(trained):
+    """A text is classified in little more time than torch takes to load."""
+    heavy = ["torch._dynamo", "sympy", "transformers", "sklearn", "matplotlib", "tensorboardX", "rjieba"]
+    code = (
+        "import sys; from predict import Predict; Predict('TextCNN', sys.argv[1], device='cpu').predict('新闻');"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, trained], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_half_a_surrogate_pair_is_a_text(trained, tmp_path):
     (tmp_path / "t.jsonl").write_text('{"text": "坏\\ud83d"}', encoding="utf-8")
     done = script("predict.py", "--dataset", trained, "--input", tmp_path / "t.jsonl")
     assert rows_of(done.stdout)[1][0][0] == "坏\\ud83d"
-
-
-def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
-    with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
-        file.write(b"text\nx\n")
-    assert list(read_texts(str(tmp_path / "t.csv.gz"), None, show=False)) == ["x"]
-    (tmp_path / "t.csv.txt").write_bytes(b"text\nx\n")
-    assert list(read_texts(str(tmp_path / "t.csv.txt"), None, show=False)) == ["text", "x"]
 
 
 def test_top_k_and_jsonl(trained, tmp_path):
@@ -127,27 +277,6 @@ def test_words_are_segmented_as_in_training(tiny, tmp_path, monkeypatch):
     assert predictor.saved.vocabulary.segmenter == "jieba"
     known = predictor.saved.vocabulary.encode_texts(["基金公司"]).ids
     assert 1 <= len(known) <= 2
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.csv", b"id,title\n1,x\n", "a.csv has no column 'text'; it has id, title; --text COLUMN names another"),
-        ("a.csv", b"id,text\n1,x\n2\n", "a.csv, line 3: 1 fields, the header has 2"),
-        ("a.csv", b'id,text\n1,"x\n', "a.csv, line 2: unexpected end of data"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "a.jsonl, line 2: no text at 'text'; it has text"),
-        ("a.jsonl", b"[]\n", "a.jsonl, line 1: no text at 'text'; it has no object"),
-        ("a.jsonl", b"{text\n", "a.jsonl, line 1: no JSON"),
-        ("a.txt", "好\n".encode() + "新闻\n".encode("gb18030"), "a.txt, line 2: not UTF-8"),
-        ("missing.txt", None, "missing.txt cannot be read: No such file"),
-    ],
-)
-def test_bad_input_is_told_with_its_line(tmp_path, name, content, message):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError) as error:
-        list(read_texts(str(tmp_path / name), None, show=False))
-    assert message in str(error.value)
 
 
 def test_bad_input_ends_in_one_line_and_leaves_no_output(trained, tmp_path):
