@@ -59,7 +59,7 @@ def test(run, progress, dataset):
     start = time.monotonic()
     path = checkpoint.path_of(run.output, run.name)
     model = like_first(checkpoint.load(path, run.device).model if RANK == 0 else run.model)
-    labels, classes = dataset.test.labels, dataset.classes
+    labels, classes = dataset.test.labels.astype(np.int64), dataset.classes
     best = torch.zeros(2, len(labels), dtype=torch.float64)  # each row's probability and class
 
     def keep(numbers, logits):

@@ -71,7 +71,7 @@ class Predict:
         vocabulary, limit = self.saved.vocabulary, self.saved.config.pad_size
         rows = vocabulary.encode_texts([text.strip() for text in texts])
         probabilities = np.zeros((len(rows.lengths), len(self.classes)), np.float32)
-        batches = Batches(vocabulary.cut(rows, limit), None, vocabulary.pad, self.device)
+        batches = Batches(rows, None, vocabulary, limit, self.device)
         with enough_memory(self.device, "use --device cpu"):
             for numbers, _, logits in infer(self.saved.model, batches):
                 probabilities[numbers] = logits.float().softmax(dim=1).cpu().numpy()

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
+from batches import Batches
 from console import Parser, UserError, echo, move, number, run_script, say
 from models import base, encoder
 from models.base import add_config_flags, config_of
@@ -27,7 +28,6 @@ from pretrain_eval import make_optimizers, warmup_and_decay
 from runtime import add_training_flags, describe_device, pick_device, training
 from textfile import decode, lines_of
 from train_eval import Run, duration, finish, train
-from utils import Batches
 from vocabulary import concatenate, gather
 from wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
 
@@ -70,8 +70,10 @@ class MaskedBatches(Batches):
     and several ranks mask the same.
     """
 
+    resident = False  # words are masked on the host
+
     def __init__(self, rows, vocabulary, share, seed, device):
-        super().__init__(rows, None, vocabulary.pad, device)
+        super().__init__(rows, None, vocabulary, int(rows.lengths.max()), device)
         self.vocabulary, self.share, self.seed, self.epoch = vocabulary, share, seed, -1  # validation's epoch
 
     def shuffled(self, batch_size, seed, epoch):
@@ -79,16 +81,16 @@ class MaskedBatches(Batches):
         return super().shuffled(batch_size, seed, epoch)
 
     def cut(self, numbers):
-        places, tokens, lengths = self.grid(numbers)
+        _, places, tokens, lengths = (part.numpy() for part in self.grid(numbers))
         columns = np.arange(tokens.shape[1])
         solid = (columns > 0) & (columns < lengths[:, None] - 1)  # not [CLS], [SEP] and padding
         drawn = np.where(solid, self.draw(places, 0), 2.0)
         mask = solid & ((drawn < self.share) | (drawn == drawn.min(axis=1, keepdims=True)))  # one a row at the least
-        labels = tokens[mask].astype(np.int64)
+        labels = tokens[mask]
         fate, swap = self.draw(places[mask], 1), self.draw(places[mask], 2)
         swapped = np.where(fate < SWAPPED, (swap * len(self.vocabulary)).astype(np.int64), labels)
         tokens[mask] = np.where(fate < MASKED, self.vocabulary.mask, swapped)
-        return self.batch(tokens, lengths, labels, np.flatnonzero(mask))
+        return self.batch(*map(torch.from_numpy, (tokens, lengths, labels, np.flatnonzero(mask))))
 
     def draw(self, places, purpose):
         """A random number in [0, 1) for each place: SplitMix64, Steele et al. 2014."""

@@ -62,7 +62,7 @@ def main():
     dataset = read_dataset(args.dataset, vocabulary)
     echo(f"Vocab size: {len(vocabulary)}")
     check_unknown(vocabulary, dataset.train.rows, f"take the vocab.txt of the encoder in {args.bert_path}")
-    say_what_is_cut(dataset.train.rows.lengths, config.pad_size, encoder.get("max_position_embeddings"))
+    say_what_is_cut(dataset.train.rows, config.pad_size, encoder.get("max_position_embeddings"))
     torch.manual_seed(args.seed)
     model = module.Model(config.fit(len(dataset.classes), len(vocabulary), encoder))
     if source:

@@ -66,7 +66,7 @@ def main():
     echo("Loading data...")
     dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
     echo(f"Vocab size: {len(dataset.vocabulary)}")
-    say_what_is_cut(dataset.train.rows.lengths, config.pad_size)
+    say_what_is_cut(dataset.train.rows, config.pad_size)
     weights, digest = read_vectors(args, config, dataset.vocabulary)
     torch.manual_seed(args.seed)
     model = module.Model(config.fit(len(dataset.classes), len(dataset.vocabulary)))

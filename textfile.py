@@ -8,14 +8,19 @@ import gzip
 import hashlib
 import io
 import zlib
+from codecs import BOM_UTF8
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from console import UserError, bar, say
-from vocabulary import codepoints, gather, text_of
+from console import UserError, bar
+from vocabulary import Rows, codepoints, text_of
 
-BLOCK = 1 << 24  # bytes of a labelled file that are read at a time
+BLOCK = 1 << 19  # bytes of a labelled file that are read at a time: what is made of them stays in the cache
+THREADS = 2  # that read one; Python's own share of the work keeps more of them waiting
 LINES = 1 << 18  # bytes of another file
 NEWLINE, TAB = 10, 9
 SPACE = np.zeros(0x110000, bool)
@@ -24,7 +29,7 @@ SPACE[[code for code in range(0x3001) if chr(code).isspace()]] = True
 
 def read_classes(path):
     """The class names in a class.txt."""
-    classes = [line.strip() for line in "".join(_blocks(path, hashlib.sha256())).rstrip().split("\n")]
+    classes = [line.strip() for line in decode(path, b"".join(_pieces(path)), 0, advise=True).rstrip().split("\n")]
     first = {name: i for i, name in reversed(list(enumerate(classes)))}
     problems = [
         f"  line {i + 1}: {name!r} stands at line {first[name] + 1} already" if name else f"  line {i + 1}: empty"
@@ -38,15 +43,28 @@ def read_classes(path):
     return classes
 
 
-class LabelledFile:
-    """A split's file. Iterating yields its texts, a `Rows` of code points a block; after that `labels` are known.
+class Block(NamedTuple):
+    """What a block of a labelled file holds."""
 
+    content: object  # its texts, a `Rows` of code points, or what `convert` made of them; None where there are none
+    labels: np.ndarray  # (rows,) class indices
+    lines: int
+    blank: int  # lines
+    bad: int  # lines
+    problems: list  # (line in the block, what is wrong) of the first ten bad ones
+
+
+class LabelledFile:
+    """A split's file. Iterating yields, a block at a time, its texts, a `Rows` of code points, and their labels.
+
+    convert: what is to become of a block's texts, in the threads that read them. When all was read, `digest` is the
+    sha256 of the file's bytes, and `notes` are what the user should be told, `{path}` standing for the file's path.
     Raises UserError at the end where rows were bad, naming the first ten of them.
     """
 
-    def __init__(self, path, classes):
-        self.path, self.classes = path, classes
-        self.digest, self.label_parts = hashlib.sha256(), []
+    def __init__(self, path, classes, convert=lambda texts: texts):
+        self.path, self.classes, self.convert = path, classes, convert
+        self.digest, self.notes = hashlib.sha256(), []
         names = {label: i for i, label in enumerate(classes)}
         indices = {str(i): i for i in range(len(classes))}
         # where classes are themselves called by numbers, a number is a name: an index would be ambiguous
@@ -60,51 +78,63 @@ class LabelledFile:
         self.hashes, self.values = hashes[order], np.array(list(self.known.values()))[order]
         self.longest = max(lengths)
 
-    def labels(self):
-        return np.concatenate(self.label_parts)
-
     def __iter__(self):
-        lines = blank = count = 0
-        problems = []
-        for text in _blocks(self.path, self.digest):
-            codes = codepoints(text)
-            ends = np.flatnonzero(codes == NEWLINE)
-            starts = np.concatenate(([0], ends[:-1] + 1))
-            text_starts, text_ends, labels, solid = self._parse(codes, starts, ends)
-            good = (text_ends > text_starts) & (labels >= 0)
-            bad = np.flatnonzero(solid & ~good)
-            for row in bad[: 10 - min(10, len(problems))]:
-                line = text_of(codes[starts[row] : ends[row]])
-                problems.append(f"  line {lines + row + 1}: {self._what_is_wrong(line)}")
-            count += len(bad)
-            blank += len(solid) - np.count_nonzero(solid)
-            lines += len(ends)
-            self.label_parts.append(labels[good])
-            if good.any():
-                yield gather(codes, text_starts[good], (text_ends - text_starts)[good])
-        if count:
-            first = f", the first {len(problems)}" if count > len(problems) else ""
+        lines = blank = bad = 0
+        problems, counts = [], np.zeros(len(self.classes), np.int64)
+        for chunk, future in _ahead(self._read, _chunks(self.path, self.digest)):
+            try:
+                block = future.result()
+            except UnicodeDecodeError:
+                decode(self.path, chunk, lines, advise=True)  # tells the line
+                raise
+            told = block.problems[: 10 - len(problems)]
+            problems += [f"  line {lines + row}: {what}" for row, what in told]
+            lines, blank, bad = lines + block.lines, blank + block.blank, bad + block.bad
+            counts += np.bincount(block.labels, minlength=len(counts))
+            if block.content is not None:
+                yield block.content, block.labels
+        if bad:
+            first = f", the first {len(problems)}" if bad > 10 else ""
             expected = f"expected text<TAB>label, a label being one of {self._label_range()}"
-            raise UserError("\n".join([f"{self.path}: {count} bad rows of {lines}; {expected}{first}:", *problems]))
+            raise UserError("\n".join([f"{self.path}: {bad} bad rows of {lines}; {expected}{first}:", *problems]))
         if blank == lines:
             raise UserError(f"{self.path} has no rows, only blank lines")
         if blank:
-            say(f"{self.path}: {blank} blank lines skipped")
-        self._warn_of_absent_classes()
+            self.notes.append(f"{{path}}: {blank} blank lines skipped")
+        absent = [self.classes[i] for i in np.flatnonzero(counts == 0)]
+        if absent:
+            names = ", ".join(absent[:10])
+            self.notes.append(f"Warning: {{path}} has no row of {len(absent)} classes: {names}")
 
-    def _parse(self, codes, starts, ends):
-        """Where each line's text starts and ends, its label (-1 where it has none), and whether it is not blank.
+    def _read(self, chunk):
+        """The Block of these whole lines, bytes."""
+        codes = codepoints(chunk.decode("utf-8"))
+        starts, ends, text_starts, text_ends, labels = self._parse(codes)
+        good = (text_ends > text_starts) & (labels >= 0)
+        rest = np.flatnonzero(~good)
+        solid_starts, solid_ends = _trim(codes, starts[rest], ends[rest])
+        bad = rest[solid_ends > solid_starts]
+        problems = [(row + 1, self._what_is_wrong(text_of(codes[starts[row] : ends[row]]))) for row in bad[:10]]
+        content = None
+        if len(rest) < len(good):
+            content = self.convert(_gather_ordered(codes, text_starts[good], text_ends[good]))
+        return Block(content, labels[good], len(ends), len(rest) - len(bad), len(bad), problems)
+
+    def _parse(self, codes):
+        """Where each line and its text start and end, and its label, -1 where it has none.
 
         A line without exactly one tab has an empty text.
         """
-        tabs = np.flatnonzero(codes == TAB)
-        past = np.searchsorted(tabs, ends)
+        marks = np.flatnonzero(codes <= NEWLINE)
+        kinds = codes[marks]
+        is_end, is_tab = kinds == NEWLINE, kinds == TAB
+        ends, tabs = marks[is_end], marks[is_tab]
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        past = np.cumsum(is_tab)[is_end]  # tabs before each line's end
         one_tab = np.diff(past, prepend=0) == 1
         tab = np.where(one_tab, tabs[np.maximum(past, 1) - 1] if len(tabs) else 0, starts)
-        trim = _Trimmer(codes)
-        labels = self._lookup(codes, *trim(np.minimum(tab + 1, ends), ends))
-        solid = np.diff(trim(starts, ends), axis=0)[0] > 0
-        return *trim(starts, tab), labels, solid
+        labels = self._lookup(codes, *_trim(codes, np.minimum(tab + 1, ends), ends))
+        return starts, ends, *_trim(codes, starts, tab), labels
 
     def _lookup(self, codes, starts, ends):
         """The class index of each span, -1 where the span is no label."""
@@ -131,25 +161,27 @@ class LabelledFile:
             return f"label {label} is out of range, 0 to {len(self.classes) - 1}"
         return f"label {label!r} is unknown" if label else f"an empty label in {excerpt}"
 
-    def _warn_of_absent_classes(self):
-        counts = np.bincount(self.labels(), minlength=len(self.classes))
-        absent = [self.classes[i] for i in np.flatnonzero(counts == 0)]
-        if absent:
-            say(f"Warning: {self.path} has no row of {len(absent)} classes: {', '.join(absent[:10])}")
+
+def _trim(codes, starts, ends):
+    """The spans without the white space at their ends; of one that is nothing else nothing stays."""
+    for _ in range(2):  # a space, the \r of Windows
+        inside = starts < ends
+        before = inside & SPACE[codes[np.minimum(starts, len(codes) - 1)]]
+        after = inside & SPACE[codes[ends - 1]]
+        starts, ends = starts + before, np.maximum(ends - after, starts + before)
+    for row in np.flatnonzero(before | after):
+        text = text_of(codes[starts[row] : ends[row]])
+        starts[row] += len(text) - len(text.lstrip())
+        ends[row] = starts[row] + len(text.strip())
+    return starts, ends
 
 
-class _Trimmer:
-    """Shortens spans by the white space at their ends."""
-
-    def __init__(self, codes):
-        solid = ~SPACE[codes]
-        self.before = np.concatenate(([0], np.cumsum(solid)))  # solid characters before each place
-        self.places = np.append(np.flatnonzero(solid), 0)
-
-    def __call__(self, starts, ends):
-        low, high = self.before[starts], self.before[ends]
-        empty = low == high
-        return np.where(empty, starts, self.places[low]), np.where(empty, starts, self.places[high - 1] + 1)
+def _gather_ordered(codes, starts, ends):
+    """Rows of spans that are not empty and lie one after the other, something between each two."""
+    edges = np.zeros(len(codes), np.int8)
+    edges[starts], edges[ends] = 1, -1
+    inside = np.cumsum(edges, dtype=np.int8, out=edges).view(bool)
+    return Rows(codes[inside], np.concatenate(([0], np.cumsum(ends - starts))))
 
 
 def _hashes(codes, starts, ends, longest):
@@ -162,26 +194,54 @@ def _hashes(codes, starts, ends, longest):
     return hashes
 
 
-def _blocks(path, digest):
-    """A UTF-8 file as texts of whole lines, the last line ended by a newline too; a byte-order mark is left out."""
-    lines, rest = 0, b""
+def _chunks(path, digest):
+    """A file's bytes as whole lines, the last one ended by a newline too; a byte-order mark is left out."""
+    parts, mark = [], BOM_UTF8
+    for piece in _pieces(path):
+        digest.update(piece)
+        end = piece.rfind(b"\n") + 1
+        if end:
+            yield b"".join((*parts, piece[:end])).removeprefix(mark)
+            parts, mark = [], b""
+        if end < len(piece):
+            parts.append(piece[end:])
+    if parts:
+        yield b"".join((*parts, b"\n")).removeprefix(mark)
+
+
+def _pieces(path):
+    """A file's bytes, BLOCK at a time."""
+    empty = True
     try:
         with open(path, "rb") as file:
-            while chunk := file.read(BLOCK):
-                digest.update(chunk)
-                chunk = rest + chunk
-                end = chunk.rfind(b"\n") + 1
-                chunk, rest = chunk[:end], chunk[end:]
-                if chunk:
-                    yield decode(path, chunk, lines, advise=True)
-                    lines += chunk.count(b"\n")
+            while piece := file.read(BLOCK):
+                yield piece
+                empty = False
     except OSError as error:
         present = ", ".join(sorted(entry.name for entry in path.parent.glob("*"))) or "nothing"
         raise UserError(f"{path}: {error.strerror}; in {path.parent} there is: {present}") from error
-    if rest:
-        yield decode(path, rest + b"\n", lines, advise=True)
-    elif not lines:
+    if empty:
         raise UserError(f"{path} is empty")
+
+
+def _ahead(function, items):
+    """Pairs of an item and the future of `function(item)`, in order, while threads work on those to come."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting = deque()
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) > 2 * THREADS:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+
+
+def digest_of(path):
+    """The sha256 of a file's bytes, in hexadecimal, as a LabelledFile that was read has it."""
+    digest = hashlib.sha256()
+    for piece in _pieces(path):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def lines_of(path, show=True):

@@ -18,10 +18,10 @@ from tensorboardX import SummaryWriter
 from torch.nn import functional as F
 
 import checkpoint
+from batches import Batches
 from console import RANK, UserError, bar, echo
 from models.base import infer
 from runtime import PRECISIONS, RANKS, from_first, parallel, precision, release_memory, tensor_floats, total
-from utils import Batches
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
 EVAL_SHARE = 1 / 10  # of the training's cost that validations between the epochs' ends may take

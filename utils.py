@@ -1,4 +1,4 @@
-"""Datasets: read and checked, encoded as token ids, cut into batches.
+"""Datasets: read and checked, encoded as token ids.
 
     python utils.py --dataset D --vectors FILE      # the vocabulary's vectors, into D/data/embedding_<name>.npz
 
@@ -6,29 +6,30 @@ A dataset is a directory with `data/class.txt`, a class a line, and `data/{train
 `text<TAB>label` a line, the label an index into class.txt or a class's name.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
+import cache
 import vectors
-from console import RANK, Parser, UserError, boolean, number, run_script, say
-from runtime import RANKS
+from batches import Batches
+from console import Parser, UserError, boolean, number, run_script, say
 from textfile import LabelledFile, read_classes
-from vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, concatenate, texts_of
+from vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, ids_type, texts_of
 from wordpieces import WordPieces
 
 ROOT = Path(__file__).parent
-BATCH_TOKENS = 8192  # of a batch in evaluation and prediction
+SEGMENTER_ROWS = 10000  # of train.txt that decide how its words are found
 
 
 class Split(NamedTuple):
-    """A split's rows, encoded and uncut."""
+    """A split's rows, encoded and uncut; the arrays lie in files and are read as they are used."""
 
     rows: Rows
-    labels: np.ndarray  # (N,) int64
+    labels: np.ndarray  # (N,) uint8, or int32 where there are more than 256 classes
     digest: str  # of the file, to tell other data from the same
     texts: Rows | None  # the code points of the rows, kept for the test split alone
 
@@ -45,7 +46,7 @@ class Dataset(NamedTuple):
     def batches(self, name, limit, device):
         """A split's Batches, its rows cut to `limit` tokens."""
         split = getattr(self, name)
-        return Batches(self.vocabulary.cut(split.rows, limit), split.labels, self.vocabulary.pad, device)
+        return Batches(split.rows, split.labels, self.vocabulary, limit, device)
 
 
 def default_dataset():
@@ -84,122 +85,91 @@ def _read_classes(directory):
 
 def _read_train(directory, classes, word, segmenter, max_vocab):
     """The vocabulary of train.txt, and its rows."""
-    file = LabelledFile(Path(directory) / "data" / "train.txt", classes)
-    tokens = None
-    for texts in file:
-        tokens = tokens or RawTokens(_decide_segmenter(word, segmenter, texts))
-        tokens.add(texts)
-    vocabulary = tokens.count(max_vocab)
-    return vocabulary, Split(tokens.encode(vocabulary), file.labels(), file.digest.hexdigest()[:16], None)
+    if not word and segmenter != "auto":
+        raise UserError(f"--segmenter {segmenter} is for words: add --word True")
+    path = Path(directory) / "data" / "train.txt"
+    settings = {"segmenter": segmenter if word else "char", "max_vocab": max_vocab}
+    settings |= {"classes": classes, "version": cache.version("rjieba") if word else None}
+
+    def fill(draft):
+        chosen, notes = _choose_segmenter(path, classes, settings["segmenter"])
+        raw, spool = RawTokens(chosen), cache.Spool(draft)
+        file = LabelledFile(path, classes, raw.look)
+        labels, offsets = draft.column("labels", _label_type(classes)), draft.offsets("rows.offsets")
+        for looked, numbers in file:
+            rows = raw.add(looked)
+            spool.append(rows.ids)
+            offsets.append(rows.offsets)
+            labels.append(numbers)
+        vocabulary = raw.vocabulary(max_vocab)
+        ids, table = draft.column("rows.ids", ids_type(len(vocabulary))), raw.ids(vocabulary)
+        for part in spool:
+            ids.append(table.take(part))
+        notes += file.notes
+        return {"digest": file.digest.hexdigest(), "notes": notes, "vocabulary": vocabulary.content}
+
+    entry = cache.cached(path, settings, fill)
+    return Vocabulary(**entry.meta["vocabulary"]), _split(entry)
 
 
 def _read_split(directory, name, classes, vocabulary, keep_texts=False):
-    file = LabelledFile(Path(directory) / "data" / f"{name}.txt", classes)
-    parts = [(vocabulary.encode(texts), texts if keep_texts else None) for texts in file]
-    rows, texts = zip(*parts, strict=True)
-    return Split(
-        concatenate(rows), file.labels(), file.digest.hexdigest()[:16], concatenate(texts) if keep_texts else None
-    )
+    path = Path(directory) / "data" / f"{name}.txt"
+    settings = {"vocabulary": vocabulary.digest, "version": vocabulary.library and cache.version(vocabulary.library)}
+    settings |= {"classes": classes, "texts": keep_texts}
+
+    def fill(draft):
+        file = LabelledFile(path, classes, lambda texts: (vocabulary.encode(texts), texts))
+        labels = draft.column("labels", _label_type(classes))
+        ids, offsets = draft.column("rows.ids", ids_type(len(vocabulary))), draft.offsets("rows.offsets")
+        codes, ends = (draft.column("texts.ids", np.uint32), draft.offsets("texts.offsets")) if keep_texts else (0, 0)
+        for (rows, texts), numbers in file:
+            ids.append(rows.ids)
+            offsets.append(rows.offsets)
+            labels.append(numbers)
+            if keep_texts:
+                codes.append(texts.ids)
+                ends.append(texts.offsets)
+        return {"digest": file.digest.hexdigest(), "notes": file.notes}
+
+    return _split(cache.cached(path, settings, fill))
 
 
-def _decide_segmenter(word, segmenter, texts):
-    if not word:
-        if segmenter != "auto":
-            raise UserError(f"--segmenter {segmenter} is for words: add --word True")
-        return "char"
-    if segmenter == "auto":
-        segmenter = choose_segmenter(texts_of(texts)[:10000])
-        why = "lies segmented by spaces" if segmenter == "space" else "is not segmented"
-        say(f"Segmenter: {segmenter} (train.txt {why}; --segmenter says otherwise)")
-    return segmenter
+def _split(entry):
+    texts = entry.rows("texts") if "texts.ids" in entry.arrays else None
+    return Split(entry.rows("rows"), entry.arrays["labels"], entry.meta["digest"][:16], texts)
 
 
-class Batch(NamedTuple):
-    """Rows that are computed together: B rows, T tokens (the longest row's)."""
-
-    tokens: torch.Tensor  # (B, T) int64, padded at the right
-    lengths: torch.Tensor  # (B,) int64
-    labels: torch.Tensor  # (B,) int64
-    places: torch.Tensor | None = None  # (M,) of the flattened tokens, where those have the labels and not the rows
-
-    @property
-    def mask(self):
-        """(B, T) bool, true at the rows' own tokens."""
-        return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
+def _label_type(classes):
+    return np.uint8 if len(classes) <= 256 else np.int32
 
 
-class Batches:
-    """Cuts a split's rows into batches of rows of like length, each padded to its own longest row.
-
-    rows: encoded and cut to the length that the model takes; labels: (N,) or None where there are none.
-    """
-
-    def __init__(self, rows, labels, pad, device="cpu"):
-        self.rows, self.lengths, self.pad, self.device = rows, rows.lengths, pad, device
-        self.labels = np.zeros(len(self.lengths), np.int64) if labels is None else labels
-
-    def shuffled(self, batch_size, seed, epoch):
-        """One epoch's batches for training, as arrays of row numbers: the same for the same seed and epoch.
-
-        Rows are shuffled, then sorted by length within pools of 64 batches, then the batches are shuffled.
-        """
-        rng = np.random.default_rng((seed, epoch))
-        order = rng.permutation(len(self.lengths))
-        plan = []
-        for start in range(0, len(order), 64 * batch_size):
-            pool = order[start : start + 64 * batch_size]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            plan += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
-        return [plan[i] for i in rng.permutation(len(plan))]
-
-    def by_length(self):
-        """Batches for evaluation and prediction, as arrays of row numbers, the longest first; without empty rows."""
-        order = np.argsort(-self.lengths, kind="stable")[: np.count_nonzero(self.lengths)]
-        start = 0
-        while start < len(order):
-            end = start + max(1, BATCH_TOKENS // int(self.lengths[order[start]]))
-            yield order[start:end]
-            start = end
-
-    def cut(self, numbers):
-        """The batch of these rows."""
-        _, tokens, lengths = self.grid(numbers)
-        return self.batch(tokens, lengths, self.labels[numbers])
-
-    def grid(self, numbers):
-        """These rows' places in `rows.ids` and their tokens, (B, T) each, and their lengths."""
-        lengths = self.lengths[numbers]
-        columns = np.arange(lengths.max())
-        places = self.rows.offsets[numbers][:, None] + columns
-        np.minimum(places, len(self.rows.ids) - 1, out=places)
-        return places, np.where(columns < lengths[:, None], self.rows.ids[places], self.pad), lengths
-
-    def batch(self, tokens, *parts):
-        """A Batch on the device."""
-        parts = (tokens.astype(np.int64), *parts)
-        return Batch(*(torch.from_numpy(part).to(self.device) for part in parts))
-
-    def parts(self, numbers, count):
-        """This rank's share of a training batch, cut into `count` passes, fewer where it has fewer rows.
-
-        A rank without a row gets one without a label, since all ranks compute each step together.
-        """
-        mine = numbers[RANK::RANKS]
-        if len(mine):
-            return [self.cut(part) for part in np.array_split(mine, min(count, len(mine)))]
-        batch = self.cut(numbers[:1])
-        places = None if batch.places is None else batch.places[:0]
-        return [batch._replace(labels=batch.labels[:0], places=places)]
+def _choose_segmenter(path, classes, segmenter):
+    """The segmenter that `auto` means for this train.txt, and what the user should be told of it."""
+    if segmenter != "auto":
+        return segmenter, []
+    texts = []
+    for block, _ in LabelledFile(path, classes):
+        texts += texts_of(block)
+        if len(texts) >= SEGMENTER_ROWS:
+            break
+    segmenter = choose_segmenter(texts[:SEGMENTER_ROWS])
+    why = "lies segmented by spaces" if segmenter == "space" else "is not segmented"
+    return segmenter, [f"Segmenter: {segmenter} (train.txt {why}; --segmenter says otherwise)"]
 
 
-def say_what_is_cut(lengths, pad_size, most=None):
+def say_what_is_cut(rows, pad_size, most=None):
     """Tells how many rows are longer than the model reads; `most` is what it could read at the most."""
-    cut = int((lengths > pad_size).sum())
+    counts = np.zeros(1, np.int64)  # of rows of each length
+    for lengths in rows.length_blocks():
+        found = np.bincount(lengths, minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    total, cut = int(counts.sum()), int(counts[pad_size + 1 :].sum())
     if cut:
-        whole = int(np.quantile(lengths, 0.99, method="higher"))
+        whole = int(np.searchsorted(counts.cumsum(), math.ceil(0.99 * (total - 1)) + 1))
         advice = f"; --pad_size {whole} keeps 99 % whole" if whole > pad_size else ""
         advice += f", but this encoder reads {most} at the most" if advice and most and whole > most else ""
-        share = f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%})"
+        share = f"{cut} of {total} training rows ({cut / total:.1%})"
         say(f"{share} are longer than {pad_size} tokens and are cut{advice}")
 
 

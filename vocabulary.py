@@ -1,7 +1,9 @@
 """What a text becomes: tokens (characters or words), their ids, and rows of ids in one flat array."""
 
 import functools
+import hashlib
 import itertools
+import json
 import re
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ import numpy as np
 from console import UserError
 
 UNK, PAD = "<UNK>", "<PAD>"
+BLOCK = 1 << 20  # entries of an array that may be larger than the memory
 SEGMENTERS = ("char", "space", "jieba")
 
 
@@ -23,10 +26,20 @@ class Rows(NamedTuple):
     def lengths(self):
         return np.diff(self.offsets)
 
-    def cut(self, limit):
-        """The same rows, each shortened to its first `limit` ids."""
-        lengths = np.minimum(self.lengths, limit)
-        return gather(self.ids, self.offsets[:-1], lengths)
+    def length_blocks(self):
+        """The lengths, a block at a time: of a hundred million rows all at once are most of a gigabyte."""
+        for start in range(0, len(self.offsets) - 1, BLOCK):
+            yield np.diff(self.offsets[start : start + BLOCK + 1])
+
+
+def blocks(array):
+    """A large array, a block at a time."""
+    return (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
+
+
+def ids_type(count):
+    """The type of ids below `count`, as small as can be."""
+    return np.uint16 if count <= 1 << 16 else np.int32
 
 
 def gather(flat, starts, lengths):
@@ -79,41 +92,58 @@ def choose_segmenter(texts):
 
 
 class RawTokens:
-    """Collects the tokens of texts before there is a vocabulary: characters are their code points, words are numbered
-    as they come. `count` then makes the vocabulary, and `encode` turns the collected numbers into its ids."""
+    """Numbers the tokens of texts, characters or words, as they come, before there is a vocabulary of them."""
 
     def __init__(self, segmenter):
-        self.segmenter, self.parts, self.numbers = segmenter, [], {}
+        self.segmenter, self.numbers, self.counts = segmenter, {}, np.zeros(1 << 16, np.int64)
+        self.table = np.full(0x110000, -1, np.int32)  # the number of each code point, -1 before it was seen
 
-    def add(self, spans):
-        """Takes a block of texts, a `Rows` of code points."""
+    def look(self, texts):
+        """What `add` needs to know of a `Rows` of code points; threads may do this ahead of it."""
         if self.segmenter != "char":
-            counter = itertools.count(len(self.numbers))
-            tokens = [words(text, self.segmenter) for text in texts_of(spans)]
-            for word in itertools.chain.from_iterable(tokens):
-                if word not in self.numbers:
-                    self.numbers[word] = next(counter)
-            spans = _word_rows(tokens, self.numbers.__getitem__)
-        self.parts.append(spans)
+            return [words(text, self.segmenter) for text in texts_of(texts)]
+        return texts, self.table.take(texts.ids)
 
-    def count(self, max_vocab):
-        """The vocabulary: at most `max_vocab` tokens, the most frequent first, equal ones as they came or are coded."""
-        total = np.zeros(0x110000 if self.segmenter == "char" else len(self.numbers), np.int64)
-        for part in self.parts:
-            total += np.bincount(part.ids, minlength=len(total))
-        seen = np.flatnonzero(total)
-        order = seen[np.argsort(-total[seen], kind="stable")][:max_vocab]
-        names = list(self.numbers)
-        tokens = [chr(i) if self.segmenter == "char" else names[i] for i in order]
-        return Vocabulary(tokens, self.segmenter)
-
-    def encode(self, vocabulary):
-        """All collected rows as the vocabulary's ids."""
-        if self.segmenter == "char":
-            table = vocabulary.table
+    def add(self, looked):
+        """Takes a block of texts; returns it as a `Rows` of numbers."""
+        if self.segmenter != "char":
+            self._extend(itertools.chain.from_iterable(looked))
+            rows = _word_rows(looked, self.numbers.__getitem__)
         else:
-            table = np.fromiter(map(vocabulary.id_of, self.numbers), np.int32, len(self.numbers))
-        return concatenate([Rows(table[part.ids], part.offsets) for part in self.parts])
+            texts, numbers = looked
+            if numbers.min() < 0:  # the blocks before this one may have brought them since
+                numbers = self.table.take(texts.ids)
+                self._number(texts.ids[numbers < 0])
+                numbers = self.table.take(texts.ids)
+            rows = Rows(numbers, texts.offsets)
+        found = np.bincount(rows.ids)
+        if len(found) > len(self.counts):
+            self.counts = np.append(self.counts, np.zeros(len(found), np.int64))
+        self.counts[: len(found)] += found
+        return Rows(rows.ids.astype(ids_type(len(self.numbers))), rows.offsets)
+
+    def _number(self, codes):
+        seen = np.zeros(len(self.table), bool)
+        seen[codes] = True
+        new = np.flatnonzero(seen)
+        self.table[new] = np.arange(len(self.numbers), len(self.numbers) + len(new))
+        self._extend(map(chr, new.tolist()))
+
+    def _extend(self, tokens):
+        for token in tokens:
+            if token not in self.numbers:
+                self.numbers[token] = len(self.numbers)
+
+    def vocabulary(self, max_vocab):
+        """At most `max_vocab` tokens, the most frequent first, equal ones as they came or are coded."""
+        names, counts = list(self.numbers), self.counts[: len(self.numbers)]
+        places = np.array(list(map(ord, names)) if self.segmenter == "char" else range(len(names)), np.int64)
+        order = np.lexsort((places, -counts))[:max_vocab]
+        return Vocabulary([names[i] for i in order], self.segmenter)
+
+    def ids(self, vocabulary):
+        """The vocabulary's id of each number."""
+        return np.fromiter(map(vocabulary.id_of, self.numbers), ids_type(len(vocabulary)), len(self.numbers))
 
 
 class Vocabulary:
@@ -121,6 +151,8 @@ class Vocabulary:
 
     segmenter: `char`, or `space` or `jieba` for words.
     """
+
+    end = None  # the id that a row which is cut ends with: none of its own
 
     def __init__(self, tokens, segmenter="char"):
         if segmenter not in SEGMENTERS:
@@ -137,13 +169,22 @@ class Vocabulary:
         """What a checkpoint keeps: the arguments that make the same vocabulary."""
         return {"tokens": self.tokens[: self.unk], "segmenter": self.segmenter}
 
+    @property
+    def library(self):
+        """The package that decides a text's tokens too."""
+        return "rjieba" if self.segmenter == "jieba" else None
+
+    @property
+    def digest(self):
+        return hashlib.sha256(json.dumps(self.content).encode()).hexdigest()[:16]
+
     def id_of(self, token):
         return self.ids.get(token, self.unk)
 
     @functools.cached_property
     def table(self):
-        """The id of each code point, (0x110000,) int32."""
-        table = np.full(0x110000, self.unk, np.int32)
+        """The id of each code point, (0x110000,)."""
+        table = np.full(0x110000, self.unk, ids_type(len(self)))
         characters = self.tokens[: self.unk]
         table[[ord(character) for character in characters]] = np.arange(len(characters))
         return table
@@ -151,16 +192,12 @@ class Vocabulary:
     def encode(self, spans):
         """Texts, a `Rows` of code points, as a `Rows` of ids."""
         if self.segmenter == "char":
-            return Rows(self.table[spans.ids], spans.offsets)
+            return Rows(self.table.take(spans.ids), spans.offsets)
         return _word_rows([words(text, self.segmenter) for text in texts_of(spans)], self.id_of)
 
     def encode_texts(self, texts):
         """A list of texts as a `Rows` of ids."""
         return self.encode(spans_of(texts))
-
-    def cut(self, rows, limit):
-        """The same rows, each shortened to `limit` ids."""
-        return rows.cut(limit)
 
 
 def spans_of(texts):

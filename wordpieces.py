@@ -13,7 +13,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 from console import UserError, say
 from textfile import decode
-from vocabulary import Rows, concatenate, gather, spans_of, texts_of
+from vocabulary import Rows, blocks, concatenate, gather, spans_of, texts_of
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHUNK = 1 << 15  # texts that are tokenised at a time
@@ -28,6 +28,8 @@ class WordPieces:
     tokenizer: the content of a tokenizer.json.
     """
 
+    library = "tokenizers"  # the package that decides a text's tokens too
+
     def __init__(self, tokenizer):
         try:
             self.tokenizer = Tokenizer.from_str(tokenizer)
@@ -41,6 +43,7 @@ class WordPieces:
         if missing:
             raise UserError(f"the tokenizer has no {', '.join(missing)}; expected a vocabulary of BERT's kind")
         self.pad, self.unk, self.cls, self.sep, self.mask = ids
+        self.end = self.sep  # a row that is cut ends with it too
 
     def __len__(self):
         return max(self.tokenizer.get_vocab().values()) + 1
@@ -81,13 +84,6 @@ class WordPieces:
         """A list of texts as a `Rows` of ids."""
         return self.encode(spans_of(texts))
 
-    def cut(self, rows, limit):
-        """The same rows, each shortened to `limit` ids, of which the last one stays [SEP]."""
-        short = rows.cut(limit)
-        ids = short.ids.copy()
-        ids[short.offsets[1:][short.lengths > 0] - 1] = self.sep
-        return Rows(ids, short.offsets)
-
     def split(self, rows, limit):
         """The same texts, a long one as several rows of at most `limit` ids, each with [CLS] and [SEP] of its own."""
         rest, most = np.maximum(rows.lengths - 2, 0), limit - 2
@@ -100,7 +96,9 @@ class WordPieces:
 
     def unknown(self, rows):
         """The share of the texts' pieces that are unknown."""
-        return np.count_nonzero(rows.ids == self.unk) / max(1, len(rows.ids) - 2 * np.count_nonzero(rows.lengths))
+        unknown = sum(np.count_nonzero(ids == self.unk) for ids in blocks(rows.ids))
+        framed = sum(np.count_nonzero(lengths) for lengths in rows.length_blocks())
+        return unknown / max(1, len(rows.ids) - 2 * framed)
 
     def pieces(self):
         """Each id's piece, as a vocab.txt lists them; an id that has none gets a name of its own."""

@@ -11,8 +11,11 @@ from vocabulary import texts_of
 def read(path, content, classes=("财经", "房产")):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     file = LabelledFile(path, list(classes))
-    texts = [text for block in file for text in texts_of(block)]
-    return texts, file.labels().tolist()
+    texts, labels = [], []
+    for block, numbers in file:
+        texts += texts_of(block)
+        labels += numbers.tolist()
+    return texts, labels
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,6 @@ def test_all_rows_are_read_as_a_plain_loop_reads_them(directory):
         pytest.skip("shared data is not here")
     path = directory / "data" / "train.txt"
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    file = LabelledFile(path, read_classes(path.with_name("class.txt")))
-    assert [text for block in file for text in texts_of(block)] == [text.strip() for text, _ in rows]
-    assert np.array_equal(file.labels(), [int(label) for _, label in rows])
+    blocks = list(LabelledFile(path, read_classes(path.with_name("class.txt"))))
+    assert [text for block, _ in blocks for text in texts_of(block)] == [text.strip() for text, _ in rows]
+    assert np.array_equal(np.concatenate([labels for _, labels in blocks]), [int(label) for _, label in rows])
