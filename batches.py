@@ -61,8 +61,9 @@ class Batches:
         ids = rows.ids.view(np.int16) if self.wide else rows.ids  # torch gathers no unsigned ones
         labels = np.zeros(len(self.lengths), np.uint8) if labels is None else labels
         arrays = (ids, rows.offsets, self.lengths, labels)
-        home = self.device if self.resident and _fits(self.device, arrays) else torch.device("cpu")
+        home = self.device if self.resident and fits(self.device, arrays) else torch.device("cpu")
         self.ids, self.offsets, self.sizes, self.labels = (_tensor(array).to(home) for array in arrays)
+        self.columns = torch.arange(int(self.lengths.max(initial=0)), device=home)
 
     def shuffled(self, batch_size, seed, epoch):
         """One epoch's batches for training, as arrays of row numbers: the same for the same seed and epoch.
@@ -99,12 +100,12 @@ class Batches:
         width = int(self.lengths[numbers].max())
         rows = torch.from_numpy(numbers).to(self.ids.device, non_blocking=True)
         starts, lengths = self.offsets.index_select(0, rows), self.sizes.index_select(0, rows).long()
-        columns = torch.arange(width, device=rows.device)
-        places = (starts[:, None] + columns).clamp_(max=len(self.ids) - 1)
+        columns = self.columns[:width]
+        places = (starts.unsqueeze(1) + columns).clamp_(max=len(self.ids) - 1)
         tokens = self.ids.index_select(0, places.view(-1)).view(places.shape).long()
         if self.wide:
             tokens &= 0xFFFF
-        tokens.masked_fill_(columns >= lengths[:, None], self.pad)
+        tokens.masked_fill_(columns >= lengths.unsqueeze(1), self.pad)
         if self.end is not None and width == self.limit:
             whole = self.offsets.index_select(0, rows + 1) - starts
             tokens[:, -1].masked_fill_(whole > self.limit, self.end)
@@ -134,7 +135,7 @@ def _tensor(array):
         return torch.from_numpy(array)
 
 
-def _fits(device, arrays):
+def fits(device, arrays):
     """Whether these arrays are small beside a GPU's free memory."""
     if device.type != "cuda":
         return False

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +42,15 @@ def tiny(tmp_path_factory):
         sample_rows(*part) for part in (("train", {0, 1, 2}, 90), ("dev", {0, 1, 2}, 30), ("test", {0, 1, 2}, 30))
     ]
     return write_dataset(tmp_path_factory.mktemp("tiny"), ["财经", "房产", "股票"], *splits)
+
+
+def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="cpu"):
+    """Batches of these ids as rows of these lengths; `limit` defaults to the longest."""
+    from batches import Batches  # torch takes seconds to load, which not all tests need
+    from vocabulary import Rows
+
+    rows = Rows(ids, np.concatenate(([0], np.cumsum(lengths))))
+    return Batches(rows, labels, SimpleNamespace(pad=pad, end=end), limit or max(lengths), device)
 
 
 def pieces():

@@ -10,12 +10,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from conftest import pieces, write_encoder
+from batches import Batch
+from conftest import batches_of, pieces, write_encoder
 from console import UserError
 from models import ENCODERS, model_module
 from models.encoder import read_settings
-from utils import Batch, Batches
-from vocabulary import Rows
 
 KINDS = ("Bert", "Ernie", "Electra", "Albert")
 CLASSES = 3
@@ -41,9 +40,8 @@ def build(name, directory, loaded=True, **settings):
 
 def batch_of(lengths, pad_to=0):
     rng = np.random.default_rng(0)
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    rows = Rows(rng.integers(5, len(pieces()), offsets[-1]).astype(np.int32), offsets)
-    batch = Batches(rows, rng.integers(0, CLASSES, len(lengths)), 0).cut(np.arange(len(lengths)))
+    ids = rng.integers(5, len(pieces()), sum(lengths)).astype(np.int32)
+    batch = batches_of(ids, lengths, rng.integers(0, CLASSES, len(lengths))).cut(np.arange(len(lengths)))
     return batch._replace(tokens=nn.functional.pad(batch.tokens, (0, max(0, pad_to - batch.tokens.shape[1]))))
 
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from batches import Batch
+from conftest import batches_of
 from models import NETWORKS, base, model_module
 from models.base import Dropout, describe
 from models.tables import Table, n_grams
 from models.Transformer import Layer
 from optimizers import RowAdagrad, make_optimizers
 from train_eval import Tally
-from utils import Batch, Batches
-from vocabulary import Rows
 
 TOKENS, CLASSES = 500, 7
 
@@ -26,9 +26,9 @@ def build(name, num_classes=CLASSES, **settings):
 def batch_of(lengths, pad_to=0, seed=0):
     """Random rows of these lengths; `pad_to` adds padding beyond the longest one."""
     rng = np.random.default_rng(seed)
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    rows = Rows(rng.integers(0, TOKENS - 1, offsets[-1]).astype(np.int32), offsets)
-    batch = Batches(rows, rng.integers(0, CLASSES, len(lengths)), TOKENS - 1).cut(np.arange(len(lengths)))
+    ids = rng.integers(0, TOKENS - 1, sum(lengths)).astype(np.int32)
+    labels = rng.integers(0, CLASSES, len(lengths))
+    batch = batches_of(ids, lengths, labels, pad=TOKENS - 1).cut(np.arange(len(lengths)))
     padding = (0, max(0, pad_to - batch.tokens.shape[1]))
     return batch._replace(tokens=nn.functional.pad(batch.tokens, padding, value=TOKENS - 1))
 

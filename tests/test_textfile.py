@@ -8,13 +8,15 @@ from textfile import LabelledFile, read_classes
 from vocabulary import texts_of
 
 
-def read(path, content, classes=("财经", "房产")):
+def read(path, content, classes=("财经", "房产"), notes=None):
+    """The texts and labels that are read; `notes` is what is to be told beside, unless that is no matter."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     file = LabelledFile(path, list(classes))
     texts, labels = [], []
     for block, numbers in file:
         texts += texts_of(block)
         labels += numbers.tolist()
+    assert notes is None or file.notes == notes
     return texts, labels
 
 
@@ -30,15 +32,14 @@ def read(path, content, classes=("财经", "房产")):
     ],
     ids=["plain", "byte-order mark", "Windows", "names, no last newline", "blank lines", "white space around"],
 )
-def test_what_is_read(tmp_path, content, capsys):
-    assert read(tmp_path / "train.txt", content) == (["一条新闻", "两条 新闻"], [0, 1])
-    blank = "train.txt: 4 blank lines skipped" if content.startswith("\n") else ""
-    assert blank in capsys.readouterr().err
+def test_what_is_read(tmp_path, content):
+    notes = ["{path}: 4 blank lines skipped"] if content.startswith("\n") else []
+    assert read(tmp_path / "train.txt", content, notes=notes) == (["一条新闻", "两条 新闻"], [0, 1])
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_blocks_do_not_show(tmp_path, monkeypatch, block):
-    rows = [(f"第{i}条新闻" + "长" * (i % 7), i % 2) for i in range(50)]
+    rows = [(f"第{i}条新闻" + "长" * (i % 7), 0) for i in range(50)] + [("长" * 300, 1)]
     content = "".join(f"{text}\t{label}\n" for text, label in rows)
     monkeypatch.setattr(textfile, "BLOCK", block)
     texts, labels = read(tmp_path / "train.txt", content)
@@ -91,6 +92,13 @@ def test_a_file_without_rows(tmp_path, content):
         read(tmp_path / "train.txt", content)
 
 
+@pytest.mark.parametrize("space", [" ", "\u3000 ", " " * 50, "\r"])
+def test_much_white_space_is_trimmed(tmp_path, space):
+    content = f"{space}一条 新闻{space}\t{space}1{space}\n{space}\n好\t0\n".replace("\r一", "一")
+    notes = ["{path}: 1 blank lines skipped"]
+    assert read(tmp_path / "train.txt", content, notes=notes) == (["一条 新闻", "好"], [1, 0])
+
+
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
 def test_another_encoding_is_told_with_the_command_that_converts(tmp_path, encoding):
     path = tmp_path / "train.txt"
@@ -102,7 +110,9 @@ def test_another_encoding_is_told_with_the_command_that_converts(tmp_path, encod
     assert path.read_text(encoding="utf-8") == "一条新闻\t0\n两条新闻\t1\n"
 
 
-def test_the_line_that_is_not_utf8_is_told(tmp_path):
+@pytest.mark.parametrize("block", [2, 1 << 19])
+def test_the_line_that_is_not_utf8_is_told(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(textfile, "BLOCK", block)
     with pytest.raises(UserError, match="line 3: not UTF-8"):
         read(tmp_path / "train.txt", "一\t0\n二\t1\n".encode() + b"\xff\xff\t1\n")
 
@@ -113,9 +123,9 @@ def test_a_missing_file_is_told_with_what_is_there(tmp_path):
         list(LabelledFile(tmp_path / "train.txt", ["财经"]))
 
 
-def test_an_absent_class_is_a_warning(tmp_path, capsys):
-    read(tmp_path / "test.txt", "一条新闻\t0\n", ["财经", "房产", "股票"])
-    assert "test.txt has no row of 2 classes: 房产, 股票" in capsys.readouterr().err
+def test_an_absent_class_is_a_warning(tmp_path):
+    note = "Warning: {path} has no row of 2 classes: 房产, 股票"
+    read(tmp_path / "test.txt", "一条新闻\t0\n", ["财经", "房产", "股票"], [note])
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import script, write_dataset
+from conftest import batches_of, script, write_dataset
 from train_eval import PATIENCE, default_eval_every, duration, evaluate
-from utils import Batches
-from vocabulary import Rows
 
 
 @pytest.mark.parametrize(
@@ -29,10 +27,9 @@ class Lookup(torch.nn.Module):
 
 def test_evaluation_names_the_rows_and_means_over_them():
     lengths = np.array([1, 5, 2, 3000, 7000])
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    ids = np.zeros(offsets[-1], np.int32)
-    ids[offsets[:-1]] = [2, 0, 1, 1, 0]
-    batches = Batches(Rows(ids, offsets), np.array([2, 0, 1, 1, 1]), pad=0)
+    ids = np.zeros(lengths.sum(), np.int32)
+    ids[lengths.cumsum() - lengths] = [2, 0, 1, 1, 0]
+    batches = batches_of(ids, lengths, np.array([2, 0, 1, 1, 1]))
     predicted = np.zeros(5, int)
 
     def keep(numbers, logits):

@@ -3,54 +3,8 @@ import pytest
 
 from conftest import write_dataset
 from console import UserError
-from utils import BATCH_TOKENS, Batches, read_dataset
+from utils import read_dataset, say_what_is_cut
 from vocabulary import Rows
-
-
-def batches_of(lengths, labels=None):
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    return Batches(Rows(np.arange(offsets[-1], dtype=np.int32), offsets), labels, pad=9999)
-
-
-@pytest.mark.parametrize("count", [1, 5, 127, 128, 129, 1000, 8193])
-def test_each_epoch_sees_each_row_once(count):
-    batches = batches_of(np.random.default_rng(0).integers(1, 33, count))
-    plan = batches.shuffled(128, seed=1, epoch=0)
-    assert sorted(np.concatenate(plan)) == list(range(count))
-    assert len(plan) == -(-count // 128)
-    assert sorted(np.concatenate(list(batches.by_length()))) == list(range(count))
-
-
-def test_empty_rows_are_in_no_batch_of_a_prediction():
-    assert [rows.tolist() for rows in batches_of([0, 3, 0, 1]).by_length()] == [[1, 3]]
-    assert list(batches_of([0, 0]).by_length()) == []
-
-
-def test_epochs_differ_and_repeat():
-    batches = batches_of(np.full(300, 5))
-    first, again, other = (np.concatenate(batches.shuffled(32, 1, epoch)) for epoch in (0, 0, 1))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_sorted_data_is_shuffled():
-    labels = np.repeat(np.arange(10), 100)
-    batches = batches_of(np.full(1000, 5), labels)
-    assert all(len(set(labels[rows])) > 5 for rows in batches.shuffled(100, 1, 0))
-
-
-def test_a_batch_is_padded_to_its_own_longest_row():
-    batch = batches_of([3, 1, 2], labels=np.array([4, 5, 6])).cut(np.array([2, 1]))
-    assert batch.tokens.tolist() == [[4, 5], [3, 9999]]
-    assert batch.lengths.tolist() == [2, 1]
-    assert batch.labels.tolist() == [6, 5]
-    assert batch.mask.tolist() == [[True, True], [True, False]]
-
-
-def test_evaluation_batches_are_bounded_in_tokens():
-    lengths = np.random.default_rng(0).integers(1, 513, 500)
-    for rows in batches_of(lengths).by_length():
-        assert len(rows) == 1 or len(rows) * lengths[rows].max() <= BATCH_TOKENS
 
 
 def test_the_vocabulary_is_that_of_the_training_data_as_it_is_now(tmp_path):
@@ -69,3 +23,16 @@ def test_word_mode(tmp_path, capsys):
     assert read_dataset(directory, word=True, segmenter="jieba").vocabulary.segmenter == "jieba"
     with pytest.raises(UserError, match="add --word True"):
         read_dataset(directory, segmenter="jieba")
+
+
+@pytest.mark.parametrize(("count", "pad_size"), [(1, 3), (2, 5), (150, 10), (5000, 20), (5000, 70)])
+def test_what_is_cut_is_told_with_the_length_that_keeps_most(count, pad_size, monkeypatch, capsys):
+    monkeypatch.setattr("vocabulary.BLOCK", 64)
+    lengths = np.random.default_rng(count).integers(4, 60, count)
+    say_what_is_cut(Rows(np.zeros(0), np.concatenate(([0], np.cumsum(lengths)))), pad_size, 50)
+    cut, whole = (lengths > pad_size).sum(), np.quantile(lengths, 0.99, method="higher")
+    told = capsys.readouterr().err
+    assert told.startswith(f"{cut} of {count} training rows ({cut / count:.1%}) are longer than {pad_size}") or not cut
+    assert (f"--pad_size {whole} keeps 99 % whole" in told) == (cut > 0 and whole > pad_size)
+    assert ("reads 50 at the most" in told) == (cut > 0 and whole > 50)
+    assert bool(told) == bool(cut)

@@ -6,9 +6,9 @@ from vocabulary import RawTokens, Rows, Vocabulary, choose_segmenter, spans_of, 
 
 def vocabulary_of(texts, segmenter="char", max_vocab=10000):
     raw = RawTokens(segmenter)
-    raw.add(spans_of(texts))
-    vocabulary = raw.count(max_vocab)
-    return vocabulary, raw.encode(vocabulary)
+    numbers = raw.add(raw.look(spans_of(texts)))
+    vocabulary = raw.vocabulary(max_vocab)
+    return vocabulary, Rows(raw.ids(vocabulary)[numbers.ids], numbers.offsets)
 
 
 def test_tokens_stand_by_falling_frequency_then_unknown_then_padding():
@@ -45,12 +45,24 @@ def test_the_segmenter_follows_the_texts():
     assert choose_segmenter(["good hotel", "bad breakfast"]) == "space"
 
 
-def test_cutting_shortens_only_what_is_longer():
-    rows = Rows(np.arange(6), np.array([0, 4, 5, 6]))
-    cut = rows.cut(2)
-    assert cut.ids.tolist() == [0, 1, 4, 5]
-    assert cut.lengths.tolist() == [2, 1, 1]
-    assert rows.cut(4).ids is rows.ids
+@pytest.mark.parametrize("segmenter", ["char", "space"])
+def test_blocks_are_numbered_as_one_text_whatever_was_looked_up_ahead(segmenter):
+    texts = ["丙 甲 甲", "乙 丙 丁 乙", "戊 甲"]
+    whole, rows = vocabulary_of(texts, segmenter)
+    raw = RawTokens(segmenter)
+    looked = [raw.look(spans_of([text])) for text in texts]  # before the first one is added
+    parts = [raw.add(part).ids for part in looked]
+    vocabulary = raw.vocabulary(10000)
+    assert vocabulary.tokens == whole.tokens
+    assert raw.ids(vocabulary)[np.concatenate(parts)].tolist() == rows.ids.tolist()
+
+
+def test_more_tokens_than_two_bytes_number():
+    text = "".join(map(chr, range(0x10000, 0x10000 + 70_000))) + "\U00010000"
+    vocabulary, rows = vocabulary_of([text], max_vocab=100_000)
+    assert len(vocabulary) == 70_002
+    assert rows.ids.tolist() == [*range(70_000), 0]
+    assert vocabulary.encode_texts([text]).ids.tolist() == rows.ids.tolist()
 
 
 def test_texts_come_back_from_code_points():

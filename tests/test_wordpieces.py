@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 from transformers import BertTokenizer
 
+from batches import Batches
 from conftest import pieces, sample_rows
 from console import UserError
 from wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
@@ -77,8 +79,11 @@ def test_many_texts(vocabulary, monkeypatch):
 def test_a_cut_row_keeps_its_end(vocabulary):
     rows = vocabulary.encode_texts(["", "股票大涨", "股"])
     cls, a, b, *_ = rows.ids.tolist()
-    assert rows_of(vocabulary.cut(rows, 4)) == [[], [cls, a, b, vocabulary.sep], [cls, a, vocabulary.sep]]
-    assert rows_of(rows)[1][3] != vocabulary.sep
+    batch = Batches(rows, None, vocabulary, 4).cut(np.arange(3))
+    sep, pad = vocabulary.sep, vocabulary.pad
+    assert batch.tokens.tolist() == [[pad] * 4, [cls, a, b, sep], [cls, a, sep, pad]]
+    assert batch.lengths.tolist() == [0, 4, 3]
+    assert rows_of(rows)[1][3] != sep
 
 
 def test_a_split_text_loses_nothing(vocabulary):
