@@ -57,8 +57,8 @@ class Batches:
         kind = np.uint8 if limit < 1 << 8 else np.int16 if limit < 1 << 15 else np.int32
         parts = [np.minimum(lengths, limit).astype(kind) for lengths in rows.length_blocks()]
         self.lengths = np.concatenate(parts) if parts else np.zeros(0, kind)  # (N,) on the host
-        self.wide = rows.ids.dtype == np.uint16
-        ids = rows.ids.view(np.int16) if self.wide else rows.ids  # torch gathers no unsigned ones
+        ids = rows.ids.view(np.int16) if rows.ids.dtype == np.uint16 else rows.ids  # torch gathers no unsigned ones
+        self.wraps = ids is not rows.ids and len(vocabulary) > 1 << 15
         labels = np.zeros(len(self.lengths), np.uint8) if labels is None else labels
         arrays = (ids, rows.offsets, self.lengths, labels)
         home = self.device if self.resident and fits(self.device, arrays) else torch.device("cpu")
@@ -98,12 +98,14 @@ class Batches:
         All is where `ids` are, and nothing waits for it: the host knows the longest length.
         """
         width = int(self.lengths[numbers].max())
-        rows = torch.from_numpy(numbers).to(self.ids.device, non_blocking=True)
+        rows = torch.from_numpy(numbers)
+        if self.ids.device != rows.device:
+            rows = rows.to(self.ids.device, non_blocking=True)
         starts, lengths = self.offsets.index_select(0, rows), self.sizes.index_select(0, rows).long()
         columns = self.columns[:width]
         places = (starts.unsqueeze(1) + columns).clamp_(max=len(self.ids) - 1)
         tokens = self.ids.index_select(0, places.view(-1)).view(places.shape).long()
-        if self.wide:
+        if self.wraps:
             tokens &= 0xFFFF
         tokens.masked_fill_(columns >= lengths.unsqueeze(1), self.pad)
         if self.end is not None and width == self.limit:
@@ -113,7 +115,9 @@ class Batches:
 
     def batch(self, *parts):
         """A Batch on the device."""
-        return Batch(*(part.to(self.device, non_blocking=True) for part in parts))
+        if self.device != parts[0].device:
+            parts = (part.to(self.device, non_blocking=True) for part in parts)
+        return Batch(*parts)
 
     def parts(self, numbers, count):
         """This rank's share of a training batch, cut into `count` passes, fewer where it has fewer rows.

@@ -10,7 +10,7 @@ import checkpoint
 from console import RANK, echo, say
 from runtime import like_first, total
 from train_eval import Run, duration, evaluate, finish, train
-from vocabulary import texts_of
+from vocabulary import blocks, texts_of
 
 
 def classifier(args, config, model, dataset, device, optimizers, settings, **more):
@@ -96,7 +96,7 @@ def test(run, progress, dataset):
 
 def class_weights(dataset, device):
     """Each class's weight in the loss, (C,), such that each class weighs as much, whatever its rows."""
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    counts = sum(np.bincount(labels, minlength=len(dataset.classes)) for labels in blocks(dataset.train.labels))
     weights = len(dataset.train.labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return torch.tensor(weights, dtype=torch.float32, device=device)
 

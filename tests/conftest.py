@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,10 +46,12 @@ def tiny(tmp_path_factory):
 def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="cpu"):
     """Batches of these ids as rows of these lengths; `limit` defaults to the longest."""
     from batches import Batches  # torch takes seconds to load, which not all tests need
-    from vocabulary import Rows
+    from vocabulary import Rows, Vocabulary
 
     rows = Rows(ids, np.concatenate(([0], np.cumsum(lengths))))
-    return Batches(rows, labels, SimpleNamespace(pad=pad, end=end), limit or max(lengths), device)
+    vocabulary = Vocabulary([chr(i) for i in range(max(ids, default=0) + 1)])
+    vocabulary.pad, vocabulary.end = pad, end
+    return Batches(rows, labels, vocabulary, limit or max(lengths), device)
 
 
 def pieces():

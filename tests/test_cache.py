@@ -226,6 +226,25 @@ def test_a_dataset_is_the_same_from_the_cache_and_whatever_the_blocks(tmp_path, 
     assert capsys.readouterr().err == told
 
 
+def change(directory, name, old, new):
+    path = directory / "data" / name
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize("settings", [{"max_vocab": 2}, {"word": True}, {"word": True, "segmenter": "jieba"}, {}])
+@pytest.mark.parametrize(("name", "old", "new"), [("class.txt", "甲\n乙", "乙\n甲"), ("train.txt", "新", "旧")])
+def test_a_cache_of_other_settings_or_files_changes_nothing(tmp_path, settings, name, old, new):
+    rows = [("新闻 新年", "甲"), ("好 年年", "乙")]
+    used, fresh = (write_dataset(tmp_path / kind, ["甲", "乙"], rows, dev=rows[::-1]) for kind in ("used", "fresh"))
+    before = contents(read_dataset(used))
+    assert (contents(read_dataset(used, **settings)) == before) == (not settings)
+    for directory in (used, fresh):
+        change(directory, name, old, new)
+    after = contents(read_dataset(used, **settings))
+    assert after == contents(read_dataset(fresh, **settings))
+    assert after != before
+
+
 def test_a_dataset_is_encoded_as_its_texts_are(tiny):
     dataset = read_dataset(tiny)
     assert dataset.train.rows.ids.dtype == np.uint16 and dataset.train.labels.dtype == np.uint8
