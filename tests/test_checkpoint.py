@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import checkpoint
+from batches import Batch
 from console import UserError
 from models import ENCODERS, NETWORKS, model_module
-from utils import Batch
 from vocabulary import Vocabulary
 
 
