@@ -19,9 +19,8 @@ import numpy as np
 from console import UserError, bar
 from vocabulary import Rows, codepoints, text_of
 
-BLOCK = 1 << 19  # bytes of a labelled file that are read at a time: what is made of them stays in the cache
-THREADS = 2  # that read one; Python's own share of the work keeps more of them waiting
-LINES = 1 << 18  # bytes of another file
+BLOCK = 1 << 18  # bytes of a file that are read at a time: what is made of them stays in the processor's cache
+THREADS = 2  # that read; Python's own share of the work keeps more of them waiting
 NEWLINE, TAB = 10, 9
 SPACE = np.zeros(0x110000, bool)
 SPACE[[code for code in range(0x3001) if chr(code).isspace()]] = True
@@ -268,7 +267,7 @@ def blocks_of(path, show=True):
 
 def whole_lines(file):
     """The bytes of a file that is open, some whole lines at a time."""
-    while block := file.read(LINES):
+    while block := file.read(BLOCK):
         yield block + file.readline()
 
 

@@ -123,7 +123,7 @@ class RawTokens:
         return Rows(rows.ids.astype(ids_type(len(self.numbers))), rows.offsets)
 
     def _number(self, codes):
-        seen = np.zeros(len(self.table), bool)
+        seen = np.zeros(codes.max(initial=0) + 1, bool)
         seen[codes] = True
         new = np.flatnonzero(seen)
         self.table[new] = np.arange(len(self.numbers), len(self.numbers) + len(new))
