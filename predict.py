@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 import checkpoint as checkpoints
+from batches import Batches
 from console import Parser, UserError, number, replacing, run_script, say
 from models import NETWORKS, trainer
 from models.base import infer
 from runtime import enough_memory, pick_device
 from texts import Lines, most_probable, read_texts
-from utils import Batches, default_dataset, shown
+from utils import default_dataset, shown
 
 CHUNK = 4096  # texts that a thread takes at a time
 WORKERS = 16  # threads at most, which take turns where they run Python

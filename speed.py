@@ -23,9 +23,9 @@ CALLS, WARM_UP = 400, 40  # of one headline each
 def read_split(dataset, name):
     """A split as a person reads it: its texts, and the index of each one's class, (N,)."""
     data = Path(dataset) / "data"
-    file = LabelledFile(data / f"{name}.txt", read_classes(data / "class.txt"))
-    texts = [text for block in file for text in texts_of(block)]
-    return texts, file.labels()
+    blocks = list(LabelledFile(data / f"{name}.txt", read_classes(data / "class.txt")))
+    texts = [text for rows, _ in blocks for text in texts_of(rows)]
+    return texts, np.concatenate([labels for _, labels in blocks])
 
 
 def measure(predict_many, predict_one, texts):
