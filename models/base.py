@@ -163,6 +163,7 @@ class BiLSTM(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x, lengths):
+        x = as_computed(x)
         steps = torch.arange(x.shape[1], device=x.device)
         mirrored = lengths[:, None] - 1 - steps
         mirror = torch.where(mirrored >= 0, mirrored, steps)  # (B, T), its own inverse
@@ -170,13 +171,25 @@ class BiLSTM(nn.Module):
         for i, (ahead, back) in enumerate(zip(self.forwards, self.backwards, strict=True)):
             if i:
                 x = self.dropout(x)
-            x = torch.cat((ahead(x)[0], rearrange(back(rearrange(x, places))[0], places)), dim=2)
+            x = torch.cat((ahead(x)[0], Mirror.apply(back(Mirror.apply(x, places))[0], places)), dim=2)
         return x
 
 
-def rearrange(x, places):
-    """(B, T, H) with the rows and tokens, counted through, in the order of `places`."""
-    return x.flatten(0, 1).index_select(0, places).view(x.shape)
+class Mirror(torch.autograd.Function):
+    """(B, T, H) with the rows and tokens, counted through, in the order of `places`, which is its own inverse.
+
+    (So its gradient is read in that order too, where torch, which does not know that, would add it up.)
+    """
+
+    @staticmethod
+    def forward(ctx, x, places):
+        ctx.save_for_backward(places)
+        return x.flatten(0, 1).index_select(0, places).view(x.shape)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (places,) = ctx.saved_tensors
+        return grad.flatten(0, 1).index_select(0, places).view(grad.shape), None
 
 
 class Convolution(nn.Linear):
@@ -191,12 +204,17 @@ class Convolution(nn.Linear):
         self.before, self.after = before, size - 1 - before
 
     def forward(self, x):
-        kind = x.device.type
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            x = x.to(torch.get_autocast_dtype(kind))  # before it is copied
         T = x.shape[1]
-        x = functional.pad(x, (0, 0, self.before, self.after))
+        x = functional.pad(as_computed(x), (0, 0, self.before, self.after))
         return super().forward(torch.cat([x[:, i : i + T] for i in range(self.before + self.after + 1)], dim=2))
+
+
+def as_computed(x):
+    """The features in the precision that products are computed in: what is copied first is then half as large."""
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return x.to(torch.get_autocast_dtype(kind))
+    return x
 
 
 def penalty(mask, dtype):
