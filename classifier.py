@@ -8,7 +8,7 @@ import torch
 
 import checkpoint
 from console import RANK, echo, say
-from runtime import like_first, total
+from runtime import autocast, like_first, total
 from train_eval import Run, duration, evaluate, finish, train
 from vocabulary import blocks, texts_of
 
@@ -66,7 +66,8 @@ def test(run, progress, dataset):
         probabilities, predicted = logits.softmax(dim=1).max(dim=1)
         best[0, numbers], best[1, numbers] = probabilities.cpu().double(), predicted.cpu().double()
 
-    loss, accuracy = evaluate(model, dataset.batches("test", run.config.pad_size, run.device), keep=keep)
+    with autocast(run.device, run.amp):  # as `predict.Predict` computes
+        loss, accuracy = evaluate(model, dataset.batches("test", run.config.pad_size, run.device), keep=keep)
     probabilities, predicted = total(best).numpy()
     predicted = predicted.astype(np.int64)
     if RANK:

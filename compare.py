@@ -50,6 +50,7 @@ def parse_args():
     known = Parser(add_help=False)
     known.add_argument("--scratch", action="store_true")
     known.add_argument("--device", default="auto")
+    known.add_argument("--amp", default="auto")
     for name in ("embedding", "bert_path", *OURS):
         known.add_argument(f"--{name}", nargs="?", const="")
     known = known.parse_known_args(flags)[0]
@@ -163,7 +164,7 @@ def main():
     jobs = [job for competitor in competitors for job in competitor]
     try:
         records = {job: job.finish(f"{i} of {len(jobs)}") for i, job in enumerate(jobs, 1)}
-        speeds = [competitor[0].speed(args.known.device) for competitor in competitors]
+        speeds = [competitor[0].speed(args.known.device, args.known.amp) for competitor in competitors]
     except KeyboardInterrupt:
         say("Interrupted: the same command goes on")
         sys.exit(130)

@@ -55,7 +55,7 @@ class Job:
         """Where the run wrote what it predicts for the test split."""
         return self._newest("predictions.tsv")
 
-    def speed(self, device):
+    def speed(self, device, amp):
         """What speed.py says of the run's checkpoint, or a peer of itself; measured once."""
         if self.kind == "peer":
             return self._metrics()["speed"]
@@ -65,7 +65,7 @@ class Job:
             say(what)
             file = checkpoint.path_of(self.directory, self.name)
             where = ["--checkpoint", str(file), "--dataset", str(self.dataset.directory), "--output", str(path)]
-            call(["speed.py", *where, "--device", device], self.log, what)
+            call(["speed.py", *where, "--device", device, "--amp", amp], self.log, what)
         return json.loads(path.read_text(encoding="utf-8"))
 
     def _make_way(self, what):

@@ -22,7 +22,7 @@ from batches import Batches
 from console import Parser, UserError, number, replacing, run_script, say
 from models import NETWORKS, trainer
 from models.base import infer
-from runtime import enough_memory, pick_device
+from runtime import add_device_flags, autocast, enough_memory, pick_device, precision
 from texts import Lines, most_probable, read_texts
 from utils import default_dataset, shown
 
@@ -34,15 +34,17 @@ class Predict:
     """A trained network.
 
     model: its name, default the one whose checkpoint was written last; dataset: the directory that training wrote to;
-    checkpoint: a file, in place of the two. Raises UserError where there is no such checkpoint.
+    checkpoint: a file, in place of the two; amp: the precision, by default the fastest that the device has, `off` is
+    float32. Raises UserError where there is no such checkpoint.
     """
 
     names = NETWORKS  # of the models that are looked for
     shares_cores = True  # a batch is too small for several cores, so that each takes batches of its own
 
-    def __init__(self, model=None, dataset=None, checkpoint=None, device="auto"):
+    def __init__(self, model=None, dataset=None, checkpoint=None, device="auto", amp="auto"):
         self.path = Path(checkpoint) if checkpoint else find_checkpoint([model] if model else self.names, dataset)
         self.device = pick_device(device)
+        self.amp = precision(amp, self.device)
         with enough_memory(self.device, "use --device cpu"):
             self.saved = checkpoints.load(self.path, self.device)
         self.classes = self.saved.classes
@@ -73,7 +75,7 @@ class Predict:
         rows = vocabulary.encode_texts([text.strip() for text in texts])
         probabilities = np.zeros((len(rows.lengths), len(self.classes)), np.float32)
         batches = Batches(rows, None, vocabulary, limit, self.device)
-        with enough_memory(self.device, "use --device cpu"):
+        with enough_memory(self.device, "use --device cpu"), autocast(self.device, self.amp):
             for numbers, _, logits in infer(self.saved.model, batches):
                 probabilities[numbers] = logits.float().softmax(dim=1).cpu().numpy()
                 if self.stopped:
@@ -128,7 +130,7 @@ def parse_args(description, names):
     parser.add_argument("--checkpoint", help="checkpoint file, in place of --model and --dataset")
     parser.add_argument("--model", choices=names, help="model (the one whose checkpoint was written last)")
     parser.add_argument("--dataset", help="directory that training wrote to (THUCNews, else sample)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    add_device_flags(parser)
     args = parser.parse_args()
     if args.texts and args.input:
         parser.error("texts and --input are both given, expected one of them")
@@ -139,7 +141,7 @@ def parse_args(description, names):
 
 def main(predict=Predict, description=__doc__):
     args = parse_args(description, predict.names)
-    predictor = predict(args.model, args.dataset, args.checkpoint, args.device)
+    predictor = predict(args.model, args.dataset, args.checkpoint, args.device, args.amp)
     say(f"Checkpoint: {shown(predictor.path)} ({predictor.saved.name}, {len(predictor.classes)} classes)")
     top_k = min(args.top_k, len(predictor.classes)) if args.top_k else None
     if not args.texts and not args.input and sys.stdin.isatty():

@@ -68,6 +68,11 @@ def precision(name, device):
     return name
 
 
+def autocast(device, amp):
+    """Computes products in a precision in PRECISIONS."""
+    return torch.autocast(device.type, PRECISIONS[amp] or torch.bfloat16, enabled=amp != "off")
+
+
 @contextlib.contextmanager
 def tensor_floats(device, amp):
     """Lets a GPU round the factors of a training's float32 products to TF32, several times as fast, but with amp off.
@@ -146,14 +151,19 @@ def add_run_flags(parser):
     parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="in the training's loss")
 
 
+def add_device_flags(parser):
+    """The flags of every script that computes."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument(
+        "--amp", choices=["auto", *PRECISIONS], default="auto", help="precision; auto: the fastest that the device has"
+    )
+
+
 def add_training_flags(parser):
     """The flags of a training of whatever kind."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    add_device_flags(parser)
     parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=1, help="of weights, order and dropout")
     parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
-    parser.add_argument(
-        "--amp", choices=["auto", *PRECISIONS], default="auto", help="precision of a step; auto: what the hardware has"
-    )
     parser.add_argument("--compile", action="store_true", help="let torch.compile build the kernels (for GPUs)")
     parser.add_argument("--accumulate", type=number(int, 1), default=1, help="passes that a batch is split into")
     parser.add_argument("--resume", action="store_true", help="go on from the last saved step")

@@ -53,18 +53,18 @@ def _spread(texts, count):
 
 
 def main():
+    from predict import Predict  # torch; the functions above measure programs that have none, and their memory
+    from runtime import add_device_flags, describe_device
+
     parser = Parser(__doc__)
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, of a network or of an encoder")
     parser.add_argument("--dataset", required=True, help="directory of the dataset whose test split is predicted")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    add_device_flags(parser)
     parser.add_argument("--output", help="file to write (the screen)")
     args = parser.parse_args()
 
-    from predict import Predict  # torch; the functions above measure programs that have none, and their memory
-    from runtime import describe_device
-
     texts, _ = read_split(args.dataset, "test")
-    predictor = Predict(checkpoint=args.checkpoint, device=args.device)
+    predictor = Predict(checkpoint=args.checkpoint, device=args.device, amp=args.amp)
     result = measure(predictor.predict_proba, predictor.predict, texts)
     result["parameters"] = sum(parameter.numel() for parameter in predictor.saved.model.parameters())
     result |= {"bytes": predictor.path.stat().st_size, "device": describe_device(predictor.device)}

@@ -21,7 +21,7 @@ import checkpoint
 from batches import Batches
 from console import RANK, UserError, bar, echo
 from models.base import infer
-from runtime import PRECISIONS, RANKS, from_first, parallel, precision, release_memory, tensor_floats, total
+from runtime import RANKS, autocast, from_first, parallel, precision, release_memory, tensor_floats, total
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
 EVAL_SHARE = 1 / 10  # of the training's cost that validations between the epochs' ends may take
@@ -172,10 +172,6 @@ def take_step(run, model, parts, scaler, tally):
     for optimizer in run.optimizers:
         scaler.step(optimizer)
     scaler.update()
-
-
-def autocast(device, amp):
-    return torch.autocast(device.type, PRECISIONS[amp] or torch.bfloat16, enabled=amp != "off")
 
 
 def validate(run, progress, tally, writer, start):

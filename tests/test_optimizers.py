@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from optimizers import PRIOR, RowAdagrad, add_up
+from optimizers import PRIOR, LazyAdam, RowAdagrad, add_up
 
 
-def steps(sparse, turns=3, passes=1):
+def steps(kind, sparse, turns=3, passes=1):
     """A small table after some steps on rows that repeat."""
     table = torch.nn.Parameter(torch.ones(9, 4))
-    optimizer = RowAdagrad([table], lr=0.1)
+    optimizer = kind([table], lr=0.1)
     targets = torch.arange(24.0).view(6, 4)
     for turn in range(turns):
         optimizer.zero_grad()
@@ -19,14 +19,20 @@ def steps(sparse, turns=3, passes=1):
     return table.detach()
 
 
-def test_sparse_gradients_and_dense_ones_do_the_same():
-    torch.testing.assert_close(steps(sparse=True), steps(sparse=False))
-    assert (steps(sparse=True)[5] == 1).all()  # a row that no batch has
-    assert (steps(sparse=True)[3] != 1).all()
+@pytest.mark.parametrize("kind", [LazyAdam, RowAdagrad])
+def test_sparse_gradients_and_dense_ones_do_the_same(kind):
+    torch.testing.assert_close(steps(kind, sparse=True), steps(kind, sparse=False))
+    assert (steps(kind, sparse=True)[5] == 1).all()  # a row that no batch has
+    assert (steps(kind, sparse=True)[3] != 1).all()
 
 
-def test_a_batch_in_several_passes_is_a_batch():
-    torch.testing.assert_close(steps(sparse=True, passes=3), steps(sparse=True))
+@pytest.mark.parametrize("kind", [LazyAdam, RowAdagrad])
+def test_a_batch_in_several_passes_is_a_batch(kind):
+    torch.testing.assert_close(steps(kind, sparse=True, passes=3), steps(kind, sparse=True))
+
+
+def test_lazy_adam_is_torchs():
+    torch.testing.assert_close(steps(LazyAdam, sparse=True), steps(torch.optim.SparseAdam, sparse=True))
 
 
 def test_steps_grow_shorter_as_squares_add_up():
