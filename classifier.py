@@ -1,13 +1,12 @@
 """A classifier's training, as the flags of a script set it up, and its test with the report."""
 
-import sys
 import time
 
 import numpy as np
 import torch
 
 import checkpoint
-from console import RANK, echo, say
+from console import RANK, echo, peak_memory, say
 from runtime import autocast, like_first, total
 from train_eval import Run, duration, evaluate, finish, train
 from vocabulary import blocks, texts_of
@@ -80,13 +79,15 @@ def test(run, progress, dataset):
     echo(str(matrix))
     seconds = time.monotonic() - start
     echo(f"Time usage: {duration(seconds)}")
+    cuda = run.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(run.device) / 2**20 if cuda else peak_memory()
     log = run.logs / progress.log
     metrics = {"model": run.name, "device": str(run.device), "settings": run.settings}
     metrics |= {"versions": checkpoint.versions(), "classes": classes}
     metrics |= {"history": progress.history, "best_step": progress.best_step}
     metrics["test"] = {"loss": loss, "accuracy": accuracy, "macro_f1": data["macro avg"]["f1-score"], "report": data}
     metrics["test"]["confusion_matrix"] = matrix.tolist()
-    metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": peak_memory(run.device)}
+    metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": memory}
     report.write_metrics(log, metrics)
     report.write_predictions(log, texts_of(dataset.test.texts), labels, predicted, probabilities, classes)
     report.draw_losses(log, progress.history)
@@ -100,14 +101,3 @@ def class_weights(dataset, device):
     counts = sum(np.bincount(labels, minlength=len(dataset.classes)) for labels in blocks(dataset.train.labels))
     weights = len(dataset.train.labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return torch.tensor(weights, dtype=torch.float32, device=device)
-
-
-def peak_memory(device):
-    """The largest memory that this process held, of the GPU where it trains there, in MB; None where nobody counts."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

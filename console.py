@@ -129,6 +129,18 @@ def move(source, target, patience=5.0):
             time.sleep(0.1)
 
 
+def peak_memory():
+    """The largest memory that this process held, in MB; None where nobody counts."""
+    if sys.platform == "linux":  # where `getrusage` begins with what the parent held
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def run_script(main):
     """Calls a script's `main` and turns what may end it into an exit status and, at the most, a few lines."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):

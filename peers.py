@@ -14,14 +14,13 @@ import importlib.util
 import os
 import pickle
 import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from console import Parser, UserError, echo, number, one_line, replacing, run_script, say
+from console import Parser, UserError, echo, number, one_line, peak_memory, replacing, run_script, say
 from speed import measure, read_split  # no torch in this process: its memory is to be the peer's own
 from textfile import read_classes
 
@@ -109,18 +108,6 @@ def cores():
 def threads():
     """As many as torch would take."""
     return int(os.environ.get("OMP_NUM_THREADS") or cores())
-
-
-def peak_memory():
-    """The largest memory that this process held, in MB; None where nobody counts."""
-    if sys.platform == "linux":  # where `getrusage` begins with what the parent held
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def write_predictions(path, texts, labels, predicted, classes):

@@ -228,14 +228,16 @@ def max_over_tokens(x, mask):
 
 
 def attention(query, key, value, mask, dropout=0.0):
-    """Scaled dot-product attention, (B, heads, T, D) three times -> the same; the mask is true at keys that are seen.
+    """Scaled dot-product attention, (B, heads, T, D) three times -> the same; a mask is true at keys that are seen.
 
     On a CPU and for short rows the plain product: torch's own takes five times as long there, most of it backwards.
     """
     if query.device.type != "cpu" or key.shape[2] > PLAIN_ATTENTION:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     scores = (query * query.shape[3] ** -0.5) @ key.transpose(2, 3)
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=3)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(dim=3)
     return (drop(weights, dropout) if dropout else weights) @ value
 
 
