@@ -34,7 +34,7 @@ from train_eval import Tally, take_step
 from utils import read_dataset
 from vocabulary import RawTokens
 
-SECONDS, TURNS, SHOWN = 3.0, 3, 15
+SECONDS, TURNS, SHOWN = 2.0, 3, 15
 
 
 class Training:

@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import math
 import os
@@ -200,7 +201,8 @@ def test_ctrl_c_in_a_pipe_leaves_no_output(trained, tmp_path, many):
     out = tmp_path / "out" / "o.tsv"
     arguments = command("predict.py", "--dataset", trained, "--input", "-", "--output", out)
     process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-    process.stdin.write("\n".join(many).encode())
+    rows = predict.CHUNK * (2 * min(os.cpu_count(), predict.WORKERS) + 3)  # more than wait for each other
+    process.stdin.write("\n".join(itertools.islice(itertools.cycle(many), rows)).encode())
     process.stdin.flush()  # and the pipe stays open: what came is predicted and written meanwhile
     part = out.with_name("o.tsv.tmp")
     end = time.monotonic() + 60
