@@ -26,9 +26,9 @@ from torch.profiler import profile
 import vectors
 from console import Parser, echo, run_script
 from models import NETWORKS, model_module
-from models.base import add_config_flags, config_of, infer
+from models.base import add_config_flags, config_of
 from optimizers import make_optimizers
-from runtime import pick_device, precision
+from runtime import autocast, pick_device, precision
 from textfile import LabelledFile, read_classes
 from train_eval import Tally, take_step
 from utils import read_dataset
@@ -65,8 +65,9 @@ class Training:
 
     def predictions(self):
         while True:
-            for numbers, _, logits in infer(self.model, self.batches):
-                logits.argmax(dim=1).cpu()
+            for numbers in self.batches.by_length():
+                with torch.inference_mode(), autocast(self.run.device, self.run.amp):
+                    self.model.eval()(self.batches.cut(numbers)).argmax(dim=1).cpu()
                 yield len(numbers)
 
 
