@@ -164,7 +164,7 @@ def add_training_flags(parser):
     add_device_flags(parser)
     parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=1, help="of weights, order and dropout")
     parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
-    parser.add_argument("--compile", action="store_true", help="let torch.compile build the kernels (for GPUs)")
+    parser.add_argument("--compile", action="store_true", help="on a GPU, let torch build the kernels of a step")
     parser.add_argument("--accumulate", type=number(int, 1), default=1, help="passes that a batch is split into")
     parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
 

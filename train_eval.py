@@ -58,6 +58,8 @@ class Run:
     def of(cls, args, device, settings, **fields):
         """A Run with what the flags of `runtime.add_training_flags` say. settings: what else decides the weights."""
         amp = precision(args.amp, device)
+        if args.compile and device.type != "cuda":
+            raise UserError(f"--compile is for GPUs, and this run is on {device}")
         settings |= dataclasses.asdict(fields["config"]) | {
             "seed": args.seed,
             "eval_every": args.eval_every,

@@ -15,6 +15,7 @@ from optimizers import LazyAdam, RowAdagrad, make_optimizers
 from train_eval import Tally
 
 TOKENS, CLASSES = 500, 7
+LSTMS = ("TextRNN", "TextRNN_Att", "TextRCNN")
 
 
 def build(name, num_classes=CLASSES, **settings):
@@ -216,18 +217,30 @@ def test_values_out_of_range_and_heads_that_do_not_divide_are_told():
         build("Transformer", num_head=7)
 
 
+def on_meta(name):
+    """A network and a batch on the device `meta`, where nothing has a value; the code takes a GPU's paths there."""
+    with torch.device("meta"):
+        model = model_module(name).Model(model_module(name).Config().fit(CLASSES, TOKENS)).train()
+        return model, Batch(*(torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8)))
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_on_another_device_never_waits_for_values(name):
-    """On the device `meta` nothing has a value: an operator whose shape or path depends on one raises."""
-    with torch.device("meta"):
-        config = model_module(name).Config().fit(CLASSES, TOKENS)
-        model = model_module(name).Model(config).train()
-        tokens, lengths, labels = (torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8))
-        tally = Tally("meta")
-    logits = model(Batch(tokens, lengths, labels))
-    tally.add(logits, labels).backward()
+    """An operator whose shape or path depends on a value raises."""
+    model, batch = on_meta(name)
+    logits = model(batch)
+    Tally("meta").add(logits, batch.labels).backward()
     tables = [module.weight for module in model.modules() if isinstance(module, Table)]
     for kind in (LazyAdam, RowAdagrad):
         kind(tables, lr=1.0).step()
     assert logits.shape == (8, CLASSES)
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_compiles(name):
+    """For a GPU, as a single graph; torch does not trace LSTMs, around which there are several."""
+    model, batch = on_meta(name)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager", fullgraph=name not in LSTMS, dynamic=True)
+    assert compiled(batch).shape == (8, CLASSES)

@@ -143,6 +143,7 @@ def other_text(directory):
         (("--pad_size", 65), "--pad_size 65 is more than the 64 positions"),
         (("--bert_path", "nowhere"), "nowhere: no such directory; .* python download.py bert --output nowhere"),
         (("--amp", "fp16"), "--amp fp16 is for GPUs, and this run is on cpu; use --amp bf16 or --amp off"),
+        (("--compile",), "--compile is for GPUs, and this run is on cpu"),
     ],
 )
 def test_flags_that_do_not_fit(tiny, encoder, tmp_path, monkeypatch, settings, message):
