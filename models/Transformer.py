@@ -19,7 +19,6 @@ from models import base
 @dataclass
 class Config(base.EmbeddingConfig):
     learning_rate: float = 5e-4
-    require_improvement: int = 2000
     dropout: float = 0.3
     dim_model: int = base.flag(300, "width of the encoder", low=1)
     hidden: int = base.flag(1024, "units of the feed-forward layer", low=1)
