@@ -114,7 +114,7 @@ def _read_train(directory, classes, word, segmenter, max_vocab):
 
 def _read_split(directory, name, classes, vocabulary, keep_texts=False):
     path = Path(directory) / "data" / f"{name}.txt"
-    settings = {"vocabulary": vocabulary.digest, "version": vocabulary.library and cache.version(vocabulary.library)}
+    settings = {"vocabulary": vocabulary.digest, "version": vocabulary.package and cache.version(vocabulary.package)}
     settings |= {"classes": classes, "texts": keep_texts}
 
     def fill(draft):

@@ -170,7 +170,7 @@ class Vocabulary:
         return {"tokens": self.tokens[: self.unk], "segmenter": self.segmenter}
 
     @property
-    def library(self):
+    def package(self):
         """The package that decides a text's tokens too."""
         return "rjieba" if self.segmenter == "jieba" else None
 

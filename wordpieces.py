@@ -28,7 +28,7 @@ class WordPieces:
     tokenizer: the content of a tokenizer.json.
     """
 
-    library = "tokenizers"  # the package that decides a text's tokens too
+    package = "tokenizers"  # the package that decides a text's tokens too
 
     def __init__(self, tokenizer):
         try:
