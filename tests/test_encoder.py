@@ -130,7 +130,8 @@ def test_widths_follow_the_encoder(kinds):
 def test_the_classifier_on_layers_weighs_all_of_them(kinds):
     model = build("bert_LayerAtt", kinds["Bert"])
     batch = batch_of([7, 4])
-    layers = model.embedding.body(batch.tokens, attention_mask=batch.mask, output_hidden_states=True).hidden_states
+    mask = batch.mask[:, None, None]
+    layers = model.embedding.body(batch.tokens, attention_mask=mask, output_hidden_states=True).hidden_states
     for i, states in enumerate(layers):
         model.scores.fill_(-1e9)[i] = 0
         torch.testing.assert_close(model(batch), model.classifier(states[:, 0]))
