@@ -24,15 +24,19 @@ class Table(nn.Embedding):
 
         beyond: (B, T), true at padding, whose vectors are zeros.
         """
-        ids = (n_grams % self.padding_idx).masked_fill(beyond, self.padding_idx)
+        ids = self.ids(n_grams, beyond)
         return functional.embedding(ids, self.weight, self.padding_idx, sparse=ids.device.type == "cpu")
+
+    def ids(self, n_grams, beyond):
+        """The table's rows of n-grams, (B, T)."""
+        return (n_grams % self.padding_idx).masked_fill(beyond, self.padding_idx)
 
 
 class Bags(Table):
     """A table whose vectors are summed over a row's n-grams, (B, T) -> (B, E)."""
 
     def forward(self, n_grams, beyond):
-        ids = (n_grams % self.padding_idx).masked_fill(beyond, self.padding_idx)
+        ids = self.ids(n_grams, beyond)
         if ids.device.type == "cpu":
             return SumOfRows.apply(self.weight, ids, self.padding_idx)
         return functional.embedding_bag(ids, self.weight, mode="sum", padding_idx=self.padding_idx)
