@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib
 import os
 import re
 import sys
@@ -94,12 +95,14 @@ def tensor_floats(device, amp):
 def join_ranks(device):
     """Meets the other processes that torchrun started; nothing where this one is alone."""
     if RANKS > 1:
+        importlib.import_module("torch.distributed.nn")  # later, its functions' defaults would keep the group for good
         if device.type == "cuda":
             torch.cuda.set_device(device)
         distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
 
 
 def leave_ranks():
+    """Ends the group and its threads: one that frees a tensor while Python shuts down would abort the process."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -109,7 +112,7 @@ def parallel(model, device):
     if RANKS == 1:
         return model
     devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, devices, broadcast_buffers=False)
+    return DistributedDataParallel(model, devices, forward_sync_buffers=False)
 
 
 def total(tensor):

@@ -97,3 +97,24 @@ def test_two_processes_pre_train_as_one_and_resume(tiny, tmp_path):
     again = ranks(2, *settings, "--output", tmp_path / "two", "--resume")
     assert "Iter" not in again.stdout
     assert "Best Val Loss" in again.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads in /proc")
+def test_no_thread_of_the_group_is_left_to_abort_the_process(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"""import os, sys, torch
+sys.path.insert(0, {str(ROOT)!r})
+import runtime
+def threads():
+    return sum("gloo" in open(f"/proc/self/task/{{task}}/comm").read() for task in os.listdir("/proc/self/task"))
+with runtime.training(torch.device("cpu")):
+    model = runtime.parallel(torch.nn.Linear(3, 3), torch.device("cpu"))
+    model(torch.ones(2, 3)).sum().backward()
+    assert threads() > 0
+    del model
+assert threads() == 0
+""",
+        encoding="utf-8",
+    )
+    ranks(2, program)
