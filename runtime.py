@@ -16,6 +16,7 @@ from console import UserError, number, say
 
 RANKS = int(os.environ.get("WORLD_SIZE", "1"))
 CACHED = "64"  # shapes; of torch's 1,024 batches of all lengths take gigabytes, and no fewer seconds
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's names in malloc.h
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}
 
 
@@ -139,11 +140,26 @@ def from_first(content):
     return box[0]
 
 
+def keep_memory():
+    """Keeps the memory that a step frees for the next one, until `release_memory`.
+
+    (glibc gives large pieces back at once, and each of their pages is a fault when it returns: a sixth of an LSTM's
+    step.)
+    """
+    glibc("mallopt", M_TRIM_THRESHOLD, -1)
+    glibc("mallopt", M_MMAP_MAX, 0)
+
+
 def release_memory():
     """Gives memory that is free back to the system: batches of many shapes leave glibc holding gigabytes of it."""
+    glibc("malloc_trim", 0)
+
+
+def glibc(function, *arguments):
+    """Calls a function of glibc; nothing where there is another C library."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
+        with contextlib.suppress(OSError, AttributeError):
+            getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def add_run_flags(parser):
@@ -174,12 +190,14 @@ def add_training_flags(parser):
 
 @contextlib.contextmanager
 def training(device):
-    """Surrounds a training: the ranks meet and part; what may end it becomes a line."""
+    """Surrounds a training: the ranks meet and part, memory waits for the next step, what may end it becomes a line."""
     advice = (
         "lower --batch_size or --pad_size, or split each batch with --accumulate 4 (an encoder can also do with "
         "--gradient_checkpointing or a --freeze of its lowest layers)"
     )
     join_ranks(device)
+    if device.type == "cpu":
+        keep_memory()
     try:
         with enough_memory(device, advice):
             yield

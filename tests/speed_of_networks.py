@@ -28,7 +28,7 @@ from console import Parser, echo, run_script
 from models import NETWORKS, model_module
 from models.base import add_config_flags, config_of
 from optimizers import make_optimizers
-from runtime import autocast, pick_device, precision
+from runtime import autocast, keep_memory, pick_device, precision
 from textfile import LabelledFile, read_classes
 from train_eval import Tally, take_step
 from utils import read_dataset
@@ -147,6 +147,7 @@ def main():
     for kind, rows in zip(("encoded", "into the cache", "out of it"), reading_rates(args.dataset), strict=True):
         echo(f"read, {kind:14} {rows:12,.0f} rows/s" + (f" ({rows / other:.1f} x {other:,})" if other else ""))
     dataset = read_dataset(args.dataset)
+    keep_memory()  # as `runtime.training` does
     for name in args.models:
         training = Training(name, dataset, args.dataset, device, args.options)
         if args.profile:

@@ -1,6 +1,8 @@
 """Devices, and several processes that train together as one would."""
 
 import json
+import mmap
+import platform
 import re
 import subprocess
 import sys
@@ -118,3 +120,27 @@ assert threads() == 0
         encoding="utf-8",
     )
     ranks(2, program)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is glibc's doing")
+def test_memory_waits_for_the_next_step():
+    program = """
+import resource, torch, runtime
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def resident():
+    return int(open("/proc/self/statm").read().split()[1])
+runtime.keep_memory()
+before = faults()
+for _ in range(40):
+    torch.ones(1 << 24)
+print(faults() - before)
+before = resident()
+runtime.release_memory()
+print(before - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", cwd=ROOT, check=True)
+    faults, released = map(int, done.stdout.split())
+    size = (1 << 26) // mmap.PAGESIZE
+    assert faults < 10 * size
+    assert released > 0.9 * size
