@@ -112,8 +112,8 @@ def drop(x, share):
         return functional.dropout(x, share)
     drawn = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     threshold = max(1, round(share * 256))
-    kept = drawn.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-    return x * (kept * (256 / (256 - threshold))).to(x.dtype)
+    kept = torch.ge(drawn.view(torch.uint8)[: x.numel()].view(x.shape), threshold, out=torch.empty_like(x))
+    return x * kept.mul_(256 / (256 - threshold))
 
 
 class Embedding(nn.Module):
