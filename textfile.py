@@ -19,8 +19,7 @@ import numpy as np
 from console import UserError, bar
 from vocabulary import Rows, codepoints, text_of
 
-BLOCK = 1 << 18  # bytes of a file that are read at a time: what is made of them stays in the processor's cache
-THREADS = 2  # that read; Python's own share of the work keeps more of them waiting
+BLOCK = 1 << 19  # bytes of a file that are read at a time: what is made of them stays in the processor's cache
 NEWLINE, TAB = 10, 9
 SPACE = np.zeros(0x110000, bool)
 SPACE[[code for code in range(0x3001) if chr(code).isspace()]] = True
@@ -56,7 +55,7 @@ class Block(NamedTuple):
 class LabelledFile:
     """A split's file. Iterating yields, a block at a time, its texts, a `Rows` of code points, and their labels.
 
-    convert: what is to become of a block's texts, in the threads that read them. When all was read, `digest` is the
+    convert: what is to become of a block's texts, in the thread that reads them. When all was read, `digest` is the
     sha256 of the file's bytes, and `notes` are what the user should be told, `{path}` standing for the file's path.
     Raises UserError at the end where rows were bad, naming the first ten of them.
     """
@@ -224,12 +223,15 @@ def _pieces(path):
 
 
 def _ahead(function, items):
-    """Pairs of an item and the future of `function(item)`, in order, while threads work on those to come."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    """Pairs of an item and the future of `function(item)`, in order, while a thread works on those to come.
+
+    (A second thread gains nothing: they wait for each other at each of NumPy's calls.)
+    """
+    with ThreadPoolExecutor(1) as pool:
         waiting = deque()
         for item in items:
             waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > 2 * THREADS:
+            if len(waiting) > 2:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()

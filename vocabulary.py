@@ -99,7 +99,7 @@ class RawTokens:
         self.table = np.full(0x110000, -1, np.int32)  # the number of each code point, -1 before it was seen
 
     def look(self, texts):
-        """What `add` needs to know of a `Rows` of code points; threads may do this ahead of it."""
+        """What `add` needs to know of a `Rows` of code points; a thread may do this ahead of it."""
         if self.segmenter != "char":
             return [words(text, self.segmenter) for text in texts_of(texts)]
         return texts, self.table.take(texts.ids)

@@ -1,6 +1,7 @@
 """Tiny real data, and the scripts run as a user runs them."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data" / "THUCNews"
+
+# of tests in the background the shell has Ctrl-C ignored, and then the scripts that they start would ignore it too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_dataset(directory, classes, train, dev=None, test=None):
