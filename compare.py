@@ -22,12 +22,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import peers
-import vectors
-from console import Parser, UserError, echo, number, run_script, say
-from job import Job
+from cli.console import Parser, UserError, echo, number, run_script, say
+from evaluation import baselines as peers
+from evaluation.job import Job
 from models import ENCODERS, NETWORKS, model_module
-from textfile import read_classes
+from text import vectors
+from text.labelled import read_classes
 from utils import ROOT, add_dataset_flag, default_dataset
 
 OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are given here
@@ -169,7 +169,7 @@ def main():
         say("Interrupted: the same command goes on")
         sys.exit(130)
 
-    import leaderboard  # matplotlib and scikit-learn, which a mistaken flag need not wait for
+    from evaluation import leaderboard  # matplotlib and scikit-learn, which a mistaken flag need not wait for
 
     rows = []
     for competitor, speed in zip(competitors, speeds, strict=True):

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import checkpoint as checkpoints
-from batches import Batches
-from console import Parser, UserError, number, replacing, run_script, say
+from cli.console import Parser, UserError, number, replacing, run_script, say
+from engine import checkpoint as checkpoints
+from engine.batches import Batches
+from engine.device import add_device_flags, autocast, enough_memory, pick_device, precision
 from models import NETWORKS, trainer
 from models.base import infer
-from runtime import add_device_flags, autocast, enough_memory, pick_device, precision
-from texts import Lines, most_probable, read_texts
+from text.inputs import Lines, most_probable, read_texts
 from utils import default_dataset, shown
 
 CHUNK = 4096  # texts that a thread takes at a time

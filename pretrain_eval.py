@@ -2,7 +2,7 @@
 
 import torch
 
-from console import UserError
+from cli.console import UserError
 
 
 def make_optimizers(model, config, layers=(), layer_decay=1.0):

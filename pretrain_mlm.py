@@ -20,16 +20,16 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
-from batches import Batches
-from console import Parser, UserError, echo, move, number, run_script, say
+from cli.console import Parser, UserError, echo, move, number, run_script, say
+from engine.batches import Batches
+from engine.device import add_training_flags, describe_device, pick_device, training
 from models import base, encoder
 from models.base import add_config_flags, config_of
 from pretrain_eval import make_optimizers, warmup_and_decay
-from runtime import add_training_flags, describe_device, pick_device, training
-from textfile import decode, lines_of
+from text.labelled import decode, lines_of
+from text.vocabulary import concatenate, gather
+from text.wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
 from train_eval import Run, duration, finish, train
-from vocabulary import concatenate, gather
-from wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
 
 # layers and width, after Turc et al. 2019, https://arxiv.org/abs/1908.08962, and BERT's base
 SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}

@@ -10,7 +10,7 @@ The checkpoint is enough: the encoder's directory is not needed. In Python, `Pre
 """
 
 import predict
-from console import run_script
+from cli.console import run_script
 from models import ENCODERS
 
 

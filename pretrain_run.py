@@ -14,16 +14,16 @@ from pathlib import Path
 
 import torch
 
-from classifier import classifier, train_and_test
-from console import Parser, UserError, echo, number, run_script, say
+from cli.console import Parser, UserError, echo, number, run_script, say
+from engine.device import add_run_flags, describe_device, pick_device, training
+from engine.runs import classifier, train_and_test
 from models import ENCODERS, model_module
 from models.base import add_config_flags, config_of
 from models.encoder import read_settings, weights_digest, weights_file
 from pretrain_eval import freeze, make_optimizers, warmup_and_decay
-from runtime import add_run_flags, describe_device, pick_device, training
+from text.wordpieces import check_unknown, read_wordpieces
 from train_eval import duration
 from utils import ROOT, add_dataset_flag, default_dataset, read_dataset, say_what_is_cut, shown
-from wordpieces import check_unknown, read_wordpieces
 
 
 def parse_args():

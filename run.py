@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-import vectors
-from classifier import classifier, train_and_test
-from console import Parser, UserError, echo, run_script, say
+from cli.console import Parser, UserError, echo, run_script, say
+from engine.device import add_run_flags, describe_device, pick_device, training
+from engine.optimizers import make_optimizers
+from engine.runs import classifier, train_and_test
 from models import NETWORKS, model_module
 from models.base import add_config_flags, config_of
-from optimizers import make_optimizers
-from runtime import add_run_flags, describe_device, pick_device, training
+from text import vectors
 from train_eval import duration
 from utils import add_dataset_flag, add_text_flags, default_dataset, read_dataset, say_what_is_cut
 

@@ -17,11 +17,11 @@ import torch
 from tensorboardX import SummaryWriter
 from torch.nn import functional as F
 
-import checkpoint
-from batches import Batches
-from console import RANK, UserError, bar, echo
+from cli.console import RANK, UserError, bar, echo
+from engine import checkpoint
+from engine.batches import Batches
+from engine.device import RANKS, autocast, from_first, parallel, precision, release_memory, tensor_floats, total
 from models.base import infer
-from runtime import RANKS, autocast, from_first, parallel, precision, release_memory, tensor_floats, total
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
 EVAL_SHARE = 1 / 10  # of the training's cost that validations between the epochs' ends may take

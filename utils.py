@@ -13,13 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-import cache
-import vectors
-from batches import Batches
-from console import Parser, UserError, boolean, number, run_script, say
-from textfile import LabelledFile, read_classes
-from vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, ids_type, texts_of
-from wordpieces import WordPieces
+from cli.console import Parser, UserError, boolean, number, run_script, say
+from engine.batches import Batches
+from text import cache, vectors
+from text.labelled import LabelledFile, read_classes
+from text.vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, ids_type, texts_of
+from text.wordpieces import WordPieces
 
 ROOT = Path(__file__).parent
 SEGMENTER_ROWS = 10000  # of train.txt that decide how its words are found

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from console import UserError
+from cli.console import UserError
 from models import base
 
 

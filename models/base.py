@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from console import UserError, in_range, number, range_text
+from cli.console import UserError, in_range, number, range_text
 from models.tables import Table, n_grams
 
 PLAIN_ATTENTION = 256  # tokens up to which the plain product is the faster one on a CPU

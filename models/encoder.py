@@ -15,9 +15,9 @@ import transformers
 from torch import nn
 from transformers import AttentionInterface, AutoConfig, AutoModel
 
-from console import UserError, say
+from cli.console import UserError, say
 from models import base
-from wordpieces import absent
+from text.wordpieces import absent
 
 KINDS = ("bert", "ernie", "electra", "albert")  # RoBERTa-wwm and MacBERT are bert with other weights
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")

@@ -49,8 +49,8 @@ def tiny(tmp_path_factory):
 
 def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="cpu"):
     """Batches of these ids as rows of these lengths; `limit` defaults to the longest."""
-    from batches import Batches  # torch takes seconds to load, which not all tests need
-    from vocabulary import Rows, Vocabulary
+    from engine.batches import Batches  # torch takes seconds to load, which not all tests need
+    from text.vocabulary import Rows, Vocabulary
 
     rows = Rows(ids, np.concatenate(([0], np.cumsum(lengths))))
     vocabulary = Vocabulary([chr(i) for i in range(max(ids, default=0) + 1)])
@@ -106,7 +106,8 @@ def here(monkeypatch, main, *args):
 
 
 def command(name, *args):
-    return [sys.executable, str(ROOT / name), *map(str, args)]
+    """A script's command, or with `-m` a module's."""
+    return [sys.executable, name if name == "-m" else str(ROOT / name), *map(str, args)]
 
 
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # figures are compared bit for bit, on the CPU

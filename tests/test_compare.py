@@ -14,14 +14,14 @@ import time
 import pytest
 
 import compare
-import job
-import speed
+from cli.console import UserError
 from conftest import ENVIRONMENT, command, here, script, write_dataset
-from console import UserError
-from job import rows_seen
-from leaderboard import mcnemar, median_run
+from evaluation import job
+from evaluation import timing as speed
+from evaluation.job import rows_seen
+from evaluation.leaderboard import mcnemar, median_run
+from evaluation.timing import read_split
 from predict import Predict
-from speed import read_split
 
 SMALL = ("--", "--num_epochs", 1, "--embed", 8, "--batch_size", 40, "--device", "cpu")
 MODELS = ("--models", "TextCNN", "FastText", "--seeds", 2)

@@ -15,8 +15,8 @@ import huggingface_hub
 import pytest
 
 import download
+from cli.console import UserError
 from conftest import SHARED, command, here
-from console import UserError
 
 BODY = bytes(range(256)) * 1000
 FILES = {"class.txt": b"a\nb\n", "train.txt": BODY, "vocab.pkl": b"\x80"}

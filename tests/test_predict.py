@@ -16,11 +16,11 @@ import torch
 
 import predict
 import run
+from cli.console import UserError
 from conftest import ROOT, command, here, script
-from console import UserError
 from models import NETWORKS
 from predict import Predict
-from texts import Lines, read_texts
+from text.inputs import Lines, read_texts
 
 TEXTS = ["央行下调存款准备金率", "北京二手房价格上涨", "", "A股三大股指收涨 券商股领跑" * 4]
 FEW = ("--num_epochs", 2, "--embed", 16, "--device", "cpu")

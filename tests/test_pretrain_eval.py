@@ -1,8 +1,8 @@
 import pytest
-
-from console import UserError
-from pretrain_eval import freeze, make_optimizers, warmup_and_decay
 from test_encoder import build
+
+from cli.console import UserError
+from pretrain_eval import freeze, make_optimizers, warmup_and_decay
 
 
 def groups_of(optimizers):

@@ -11,11 +11,11 @@ import transformers
 
 import pretrain_mlm
 import pretrain_run
+from cli.console import UserError
 from conftest import here, pieces, sample_rows, script, write_encoder
-from console import UserError
 from pretrain_mlm import MaskedBatches, hold_out
 from test_run import KILL, interrupt
-from wordpieces import read_wordpieces
+from text.wordpieces import read_wordpieces
 
 FEW = ("--device", "cpu", "--batch_size", 32)
 

@@ -10,8 +10,8 @@ import torch
 
 import pretrain_predict
 import pretrain_run
+from cli.console import UserError
 from conftest import here, sample_rows, script, write_dataset, write_encoder
-from console import UserError
 from models import ENCODERS
 from pretrain_predict import Predict
 from test_run import KILL, interrupt, weights

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from cli.console import UserError
 from conftest import write_dataset
-from console import UserError
+from text.vocabulary import Rows
 from utils import read_dataset, say_what_is_cut
-from vocabulary import Rows
 
 
 def test_the_vocabulary_is_that_of_the_training_data_as_it_is_now(tmp_path):

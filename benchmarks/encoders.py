@@ -1,0 +1,98 @@
+"""Rows a second that are fine-tuned, beside a plain loop in the same run, and headlines a second that are tokenised.
+
+    python -m benchmarks.encoders --bert_path DIR --dataset D
+
+The plain loop: `transformers`' own model for sequences, rows padded to 32, float32, AdamW as it comes. Both train
+`bert` on batches of 128 rows; three turns each, medians.
+"""
+
+import statistics
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from transformers import BertForSequenceClassification, BertTokenizer
+
+from cli.console import Parser, echo, run_script
+from engine.device import pick_device, precision
+from models import bert
+from models.encoder import read_settings
+from pretrain_eval import make_optimizers
+from text.wordpieces import read_wordpieces
+from train_eval import Tally, take_step
+from utils import read_dataset
+
+BATCH, STEPS, TURNS, WARM = 128, 12, 3, 3
+
+
+def plain_steps(path, texts, labels, device):
+    """Takes a step each time it is asked for one."""
+    tokenizer = BertTokenizer.from_pretrained(path)
+    model = BertForSequenceClassification.from_pretrained(path, num_labels=max(labels) + 1).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+    while True:
+        for start in range(0, len(texts) - BATCH, BATCH):
+            part = slice(start, start + BATCH)
+            options = {"padding": "max_length", "truncation": True, "max_length": 32, "return_tensors": "pt"}
+            batch = tokenizer(texts[part], **options).to(device)
+            loss = model(**batch, labels=torch.tensor(labels[part], device=device)).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield BATCH
+
+
+def our_steps(path, dataset, vocabulary, device):
+    config = bert.Config().fit(len(dataset.classes), len(vocabulary), read_settings(path))
+    model = bert.Model(config)
+    model.embedding.load(path)
+    model.to(device).train()
+    run = SimpleNamespace(model=model, optimizers=make_optimizers(model, config), max_norm=config.max_norm)
+    run.device, run.amp = device, precision("auto", device)
+    scaler, tally = torch.amp.GradScaler(device.type, enabled=run.amp == "fp16"), Tally(device)
+    batches = dataset.batches("train", config.pad_size, device)
+    for epoch in range(100):
+        for numbers in batches.shuffled(BATCH, 1, epoch):
+            take_step(run, model, batches.parts(numbers, 1), scaler, tally)
+            yield len(numbers)
+
+
+def rows_a_second(steps, device):
+    rows, start = 0, time.perf_counter()
+    for _ in range(STEPS):
+        rows += next(steps)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return rows / (time.perf_counter() - start)
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--bert_path", required=True, help="directory of an encoder of BERT's kind")
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    device = pick_device(args.device)
+    vocabulary = read_wordpieces(args.bert_path, read_settings(args.bert_path)["vocab_size"])
+    dataset = read_dataset(args.dataset, vocabulary)
+    lines = (args.dataset / "data" / "train.txt").read_text(encoding="utf-8").splitlines()
+    texts = [line.split("\t")[0] for line in lines if line.strip()]
+    turns = []
+    for _ in range(TURNS):
+        start = time.perf_counter()
+        vocabulary.encode_texts(texts)
+        turns.append(len(texts) / (time.perf_counter() - start))
+    echo(f"tokenised: {statistics.median(turns):,.0f} headlines/s")
+    plain = plain_steps(args.bert_path, texts, dataset.train.labels.tolist(), device)
+    ours = our_steps(args.bert_path, dataset, vocabulary, device)
+    for steps in (plain, ours):
+        for _ in range(WARM):
+            next(steps)
+    rates = [(rows_a_second(plain, device), rows_a_second(ours, device)) for _ in range(TURNS)]
+    one, other = (statistics.median(part) for part in zip(*rates, strict=True))
+    echo(f"fine-tuned: {other:,.0f} rows/s, the plain loop {one:,.0f}: {other / one:.1f} times")
+
+
+if __name__ == "__main__":
+    run_script(main)

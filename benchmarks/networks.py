@@ -1,0 +1,167 @@
+"""Rows a second that networks train on and predict, and that are read; beside another program's, and what they go into.
+
+    python -m benchmarks.networks --dataset D                              # all networks
+    python -m benchmarks.networks --dataset D --models TextCNN --profile   # the operators that take the time
+    python -m benchmarks.networks --dataset D --beside other.py            # ratios to what that prints meanwhile
+    python -m benchmarks.networks --dataset D --models FastText -- --n_grams 2 --embed 100
+
+Training: whole steps of run.py with its defaults, batches cut from the encoded rows, validation left out. Medians of
+three turns. The other program gets --dataset and --models, and prints a JSON object a line with `model`,
+`train_rows_per_s`, `predict_rows_per_s` and `load_rows_per_s`.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch.profiler import profile
+
+from cli.console import Parser, echo, run_script
+from engine.device import autocast, keep_memory, pick_device, precision
+from engine.optimizers import make_optimizers
+from models import NETWORKS, model_module
+from models.base import add_config_flags, config_of
+from text import vectors
+from text.labelled import LabelledFile, read_classes
+from text.vocabulary import RawTokens
+from train_eval import Tally, take_step
+from utils import read_dataset
+
+SECONDS, TURNS, SHOWN = 2.0, 3, 15
+
+
+class Training:
+    """A network's training steps, and predictions of its training rows."""
+
+    def __init__(self, name, dataset, path, device, options):
+        parser = Parser()
+        add_config_flags(parser, model_module(name).Config)
+        config = config_of(parser.parse_args(options), model_module(name).Config)
+        found = vectors.find(path, None) if config.takes_vectors and "--embed" not in options else None
+        if found:
+            config.embed = vectors.load(found, dataset.vocabulary, 1).shape[1]
+        torch.manual_seed(1)
+        config.fit(len(dataset.classes), len(dataset.vocabulary))
+        self.model, self.batches = model_module(name).Model(config), dataset.batches("train", config.pad_size, device)
+        self.run = SimpleNamespace(model=self.model.to(device), max_norm=None, device=device)
+        self.run.amp = precision("auto", device)
+        self.run.optimizers = make_optimizers(self.model, config.learning_rate)
+        self.scaler, self.tally = torch.amp.GradScaler(device.type, enabled=self.run.amp == "fp16"), Tally(device)
+        self.config = config
+
+    def steps(self):
+        self.model.train()
+        for epoch in range(1000):
+            for numbers in self.batches.shuffled(self.config.batch_size, 1, epoch):
+                take_step(self.run, self.model, self.batches.parts(numbers, 1), self.scaler, self.tally)
+                yield len(numbers)
+
+    def predictions(self):
+        while True:
+            for numbers in self.batches.by_length():
+                with torch.inference_mode(), autocast(self.run.device, self.run.amp):
+                    self.model.eval()(self.batches.cut(numbers)).argmax(dim=1).cpu()
+                yield len(numbers)
+
+
+def rate(rows, device, warm=10):
+    """Rows a second of an endless generator of numbers of rows."""
+    for _ in range(warm):
+        next(rows)
+    turns = []
+    for _ in range(TURNS):
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < SECONDS:
+            count += next(rows)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        turns.append(count / (time.perf_counter() - start))
+    return statistics.median(turns)
+
+
+def reading_rates(path):
+    """Rows a second: train.txt read, counted and encoded; a dataset read into a new cache; a dataset out of it."""
+
+    def encode(directory):
+        raw = RawTokens("char")
+        file = LabelledFile(directory / "data" / "train.txt", read_classes(directory / "data" / "class.txt"), raw.look)
+        parts = [raw.add(looked) for looked, _ in file]
+        ids = raw.ids(raw.vocabulary(10000))
+        return sum(len(ids.take(part.ids)) and len(part.lengths) for part in parts)
+
+    def read(directory):
+        dataset = read_dataset(directory)
+        return sum(len(split.labels) for split in (dataset.train, dataset.dev, dataset.test))
+
+    turns = []
+    for _ in range(TURNS + 1):  # the first one warms up
+        with tempfile.TemporaryDirectory() as directory:
+            shutil.copytree(path / "data", Path(directory) / "data")
+            turns.append([])
+            for function in (encode, read, read):
+                start = time.perf_counter()
+                rows = function(Path(directory))
+                turns[-1].append(rows / (time.perf_counter() - start))
+    return [statistics.median(column) for column in zip(*turns[1:], strict=True)]
+
+
+def other_rates(program, path, name):
+    command = [sys.executable, program, "--dataset", path, "--models", name]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def show_profile(training):
+    steps = training.steps()
+    for _ in range(10):
+        next(steps)
+    with profile() as found:
+        for _ in range(20):
+            next(steps)
+    operators = sorted(found.key_averages(), key=lambda operator: -operator.self_cpu_time_total)
+    total = sum(operator.self_cpu_time_total for operator in operators)
+    echo(f"  {total / 20e3:.1f} ms a step under the profiler, of which")
+    for operator in operators[:SHOWN]:
+        ms, calls = operator.self_cpu_time_total / 20e3, operator.count / 20
+        echo(f"  {20e3 * ms / total:6.1%} {ms:8.2f} ms {calls:6.1f} calls  {operator.key}")
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--beside", help="program to take ratios to")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("options", nargs="*", help="after --: hyper-parameters, as run.py takes them")
+    args = parser.parse_args()
+    device = pick_device(args.device)
+    other = other_rates(args.beside, args.dataset, args.models[0]).get("load_rows_per_s") if args.beside else None
+    for kind, rows in zip(("encoded", "into the cache", "out of it"), reading_rates(args.dataset), strict=True):
+        echo(f"read, {kind:14} {rows:12,.0f} rows/s" + (f" ({rows / other:.1f} x {other:,})" if other else ""))
+    dataset = read_dataset(args.dataset)
+    keep_memory()  # as `runtime.training` does
+    for name in args.models:
+        training = Training(name, dataset, args.dataset, device, args.options)
+        if args.profile:
+            echo(name)
+            show_profile(training)
+            continue
+        other = other_rates(args.beside, args.dataset, name) if args.beside else {}
+        line = f"{name:12}"
+        for kind, rows in (("train", training.steps()), ("predict", training.predictions())):
+            found = rate(rows, device)
+            beside = other.get(f"{kind}_rows_per_s")
+            line += f"  {kind} {found:9,.0f} rows/s" + (f" ({found / beside:.1f} x {beside:,})" if beside else "")
+        echo(line)
+
+
+if __name__ == "__main__":
+    run_script(main)

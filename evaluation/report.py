@@ -1,0 +1,100 @@
+"""What a run leaves under `log/<model>/<time>/`: curves, `metrics.json`, two pictures, `predictions.tsv`."""
+
+import importlib.util
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager
+from sklearn.metrics import classification_report, confusion_matrix
+
+from cli.console import one_line, replacing
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+# families that write Chinese: Windows', Apple's, and those of Linux distributions
+CHINESE_FONTS = (
+    *("Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Hiragino Sans GB"),
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"),
+)
+
+
+def test_report(labels, predicted, classes):
+    """The classification report, as text and as data, and the confusion matrix; classes without a row count as zero."""
+    options = {"labels": range(len(classes)), "target_names": classes, "zero_division": 0}
+    text = classification_report(labels, predicted, digits=4, **options)
+    data = classification_report(labels, predicted, output_dict=True, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # scikit-learn wonders at a single class
+        matrix = confusion_matrix(labels, predicted, labels=range(len(classes)))
+    return text, data, matrix
+
+
+def write_metrics(directory, metrics):
+    with replacing(Path(directory) / "metrics.json", "w", encoding="utf-8") as file:
+        json.dump(metrics, file, ensure_ascii=False, indent=2)
+
+
+def write_predictions(directory, texts, labels, predicted, probabilities, classes):
+    """`predictions.tsv`: wrong rows first, the most confident ones before the others."""
+    order = np.lexsort((-probabilities, predicted == labels))
+    with replacing(Path(directory) / "predictions.tsv", "w", encoding="utf-8", newline="") as file:
+        file.write("text\tlabel\tpredicted\tprobability\n")
+        for i in order:
+            names = (classes[labels[i]], classes[predicted[i]])
+            file.write("\t".join((one_line(texts[i]), *names, f"{probabilities[i]:.4f}")) + "\n")
+
+
+def draw_confusion_matrix(directory, matrix, classes):
+    """`confusion_matrix.png`: rows are true classes, columns predicted ones; shades are shares of a row."""
+    side = float(np.clip(2.5 + 0.55 * len(classes), 4, 40))
+    figure, axes = figure_and_axes((side, side))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted class", ylabel="true class", title="Confusion matrix")
+    if len(classes) <= 50:
+        for (row, column), count in np.ndenumerate(matrix):
+            dark = shares[row, column] > 0.5
+            axes.text(column, row, count, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    save_figure(figure, Path(directory) / "confusion_matrix.png")
+
+
+def draw_losses(directory, history):
+    """`loss.png`: training and validation loss at each validation, the best one marked."""
+    figure, axes = figure_and_axes((7, 4.5))
+    steps = [point["step"] for point in history]
+    dev_loss = [point["dev_loss"] for point in history]
+    axes.plot(steps, [point["train_loss"] for point in history], "o-", markersize=3, label="training")
+    axes.plot(steps, dev_loss, "o-", markersize=3, label="validation")
+    best = int(np.argmin(dev_loss))
+    axes.plot(steps[best], dev_loss[best], "*", markersize=12, label=f"best: step {steps[best]}, {dev_loss[best]:.4f}")
+    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    axes.legend()
+    save_figure(figure, Path(directory) / "loss.png")
+
+
+def figure_and_axes(size):
+    """A figure that writes Chinese: in the system's font, else in the one that comes with the package zhplot."""
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it complains of each family that is not here
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    family = next((name for name in CHINESE_FONTS if name in installed), None)
+    if family is None:
+        package = Path(importlib.util.find_spec("zhplot").origin).parent  # importing it would change all of matplotlib
+        path = package / "fonts" / "NotoSansSC-Regular.ttf"
+        font_manager.fontManager.addfont(path)
+        family = font_manager.FontProperties(fname=path).get_name()
+    plt.rcParams["font.family"] = [family, "DejaVu Sans"]
+    plt.rcParams["axes.unicode_minus"] = False
+    return plt.subplots(figsize=size, layout="constrained")
+
+
+def save_figure(figure, path):
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+    plt.close(figure)

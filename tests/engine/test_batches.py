@@ -1,0 +1,146 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from conftest import batches_of
+from engine.batches import BATCH_TOKENS, fits
+
+
+def counting(lengths, labels=None, **settings):
+    """Batches of rows of these lengths whose tokens count through."""
+    return batches_of(np.arange(sum(lengths), dtype=np.int32), lengths, labels, pad=9999, **settings)
+
+
+@pytest.mark.parametrize("count", [1, 5, 127, 128, 129, 1000, 8193])
+def test_each_epoch_sees_each_row_once(count):
+    batches = counting(np.random.default_rng(0).integers(1, 33, count))
+    plan = batches.shuffled(128, seed=1, epoch=0)
+    assert sorted(np.concatenate(plan)) == list(range(count))
+    assert len(plan) == -(-count // 128)
+    assert sorted(np.concatenate(list(batches.by_length()))) == list(range(count))
+
+
+def test_empty_rows_are_in_no_batch_of_a_prediction():
+    assert [rows.tolist() for rows in counting([0, 3, 0, 1]).by_length()] == [[1, 3]]
+    assert list(counting([0, 0]).by_length()) == []
+
+
+def test_epochs_differ_and_repeat():
+    batches = counting(np.full(300, 5))
+    first, again, other = (np.concatenate(batches.shuffled(32, 1, epoch)) for epoch in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_sorted_data_is_shuffled():
+    labels = np.repeat(np.arange(10), 100)
+    batches = counting(np.full(1000, 5), labels)
+    assert all(len(set(labels[rows])) > 5 for rows in batches.shuffled(100, 1, 0))
+
+
+def test_a_batch_is_padded_to_its_own_longest_row():
+    batch = counting([3, 1, 2], labels=np.array([4, 5, 6])).cut(np.array([2, 1]))
+    assert batch.tokens.tolist() == [[4, 5], [3, 9999]]
+    assert batch.lengths.tolist() == [2, 1]
+    assert batch.labels.tolist() == [6, 5]
+    assert batch.mask.tolist() == [[True, True], [True, False]]
+
+
+def test_evaluation_batches_are_bounded_in_tokens():
+    lengths = np.random.default_rng(0).integers(1, 513, 500)
+    for rows in counting(lengths).by_length():
+        assert len(rows) == 1 or len(rows) * lengths[rows].max() <= BATCH_TOKENS
+
+
+def test_the_plan_of_a_seed_stays_the_same():
+    """Published figures depend on it: these are the digests of the plans since the first version."""
+    batches = counting(np.random.default_rng(5).integers(1, 40, 20_000), limit=32)
+    plans = batches.shuffled(128, 1, 0), batches.shuffled(33, 7, 3), batches.by_length()
+    rows = [np.concatenate(list(plan)).astype("<i8") for plan in plans]
+    assert [hashlib.sha256(row).hexdigest()[:8] for row in rows] == ["7efff4cc", "9df878fd", "195f5e97"]
+    assert [len(batch) for batch in batches.shuffled(33, 7, 3)].index(20_000 % 33) == 84
+
+
+def test_a_plan_goes_on_from_a_step():
+    plan = counting(np.full(1000, 5)).shuffled(64, 1, 0)
+    assert len(plan) == 16
+    assert [rows.tolist() for rows in plan[5:]] == [rows.tolist() for rows in plan][5:]
+    assert len(plan[5:]) == 11
+    assert len(plan[16:]) == 0
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+@pytest.mark.parametrize("limit", [3, 300, 40_000])
+def test_rows_are_cut(kind, limit):
+    lengths = [2, 50_000, 3, 0, 5]
+    ids = (np.arange(50_010) + 15_000).astype(kind)
+    batch = batches_of(ids, lengths, pad=7, limit=limit).cut(np.arange(5))
+    starts = np.cumsum([0, *lengths])
+    expected = [ids[start : start + min(limit, length)] for start, length in zip(starts, lengths, strict=False)]
+    assert batch.tokens.shape == (5, limit)
+    for tokens, row in zip(batch.tokens, expected, strict=True):
+        assert tokens.tolist() == [*row.tolist(), *[7] * (limit - len(row))]
+    assert batch.lengths.tolist() == [len(row) for row in expected]
+
+
+def test_only_rows_that_are_cut_get_another_end():
+    batches = counting([2, 4, 5, 0, 9], end=77, limit=4)
+    assert batches.cut(np.arange(5)).tokens[:, 3].tolist() == [9999, 5, 77, 9999, 77]
+    assert batches.cut(np.array([0])).tokens.tolist() == [[0, 1]]
+
+
+def test_rows_without_a_token_make_a_batch():
+    batch = batches_of(np.zeros(0, np.uint16), [0, 0], limit=3).cut(np.array([0, 1]))
+    assert batch.tokens.shape == (2, 0)
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses what would wait for a GPU: values that the host asks for, shapes that depend on them."""
+
+    seen = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select", "unique", "item", "equal"), name
+        assert name != "index" or not any(part.dtype == torch.bool for part in args[1] if part is not None)
+        NothingWaits.seen += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_cutting_waits_for_nothing():
+    batches = counting(np.random.default_rng(0).integers(1, 60, 500), np.arange(500), end=5, limit=32)
+    with NothingWaits():
+        for rows in batches.shuffled(64, 1, 0):
+            batches.parts(rows, 2)
+    assert NothingWaits.seen > 50
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NothingWaits():
+        batches.lengths.max() + batches.sizes.max().item()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+def test_on_a_gpu_rows_lie_there_and_batches_are_the_same():
+    lengths, labels = np.random.default_rng(0).integers(1, 60, 500), np.arange(500)
+    host, gpu = (counting(lengths, labels, end=5, limit=32, device=device) for device in ("cpu", "cuda"))
+    assert gpu.ids.is_cuda and gpu.labels.is_cuda
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        cut = [gpu.cut(rows) for rows in host.shuffled(64, 1, 0)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for rows, batch in zip(host.shuffled(64, 1, 0), cut, strict=True):
+        expected = host.cut(rows)
+        assert torch.equal(batch.tokens.cpu(), expected.tokens)
+        assert torch.equal(batch.labels.cpu(), expected.labels)
+
+
+def test_rows_that_do_not_fit_a_gpu_stay_with_the_host(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 40))
+    arrays = [np.zeros(1000, np.uint8)]
+    free = 2000
+    assert not fits(torch.device("cuda"), arrays)
+    free = 4000
+    assert fits(torch.device("cuda"), arrays)
+    assert not fits(torch.device("cpu"), arrays)

@@ -1,0 +1,113 @@
+import gzip
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from cli.console import UserError
+from text import labelled as textfile
+from text.inputs import Lines, most_probable, read_texts
+
+CONTENT = "\ufeff一条新闻\r\n\r\n A股\t涨\r停 \n\n\u2028🀄坏\ud83d\r\r\n末行"
+TEXTS = ["一条新闻", "", " A股\t涨\r停 ", "", "\u2028🀄坏?", "末行"]
+
+
+@pytest.mark.parametrize("block", [1, 5, 1 << 18])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_line_is_a_text(tmp_path, monkeypatch, block, end):
+    monkeypatch.setattr(textfile, "BLOCK", block)
+    content = (CONTENT + end).encode(errors="replace")
+    (tmp_path / "t.txt").write_bytes(content)
+    expected = TEXTS + [""] * (len(end) - 1)
+    assert list(read_texts(str(tmp_path / "t.txt"), None, show=False)) == expected
+    with gzip.open(tmp_path / "t.txt.gz", "wb") as file:
+        file.write(content)
+    assert list(read_texts(str(tmp_path / "t.txt.gz"), None, show=False)) == expected
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert list(read_texts("-", None, show=False)) == expected
+
+
+def test_an_empty_file_has_no_texts(tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"")
+    assert list(read_texts(str(tmp_path / "t.txt"), None, show=False)) == []
+
+
+def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
+    with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
+        file.write(b"text\nx\n")
+    assert list(read_texts(str(tmp_path / "t.csv.gz"), None, show=False)) == ["x"]
+    (tmp_path / "t.csv.txt").write_bytes(b"text\nx\n")
+    assert list(read_texts(str(tmp_path / "t.csv.txt"), None, show=False)) == ["text", "x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"id,title\n1,x\n", "a.csv has no column 'text'; it has id, title; --text COLUMN names another"),
+        ("a.csv", b"id,text\n1,x\n2\n", "a.csv, line 3: 1 fields, the header has 2"),
+        ("a.csv", b'id,text\n1,"x\n', "a.csv, line 2: unexpected end of data"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "a.jsonl, line 2: no text at 'text'; it has text"),
+        ("a.jsonl", b"[]\n", "a.jsonl, line 1: no text at 'text'; it has no object"),
+        ("a.jsonl", b"{text\n", "a.jsonl, line 1: no JSON"),
+        ("a.txt", "好\n".encode() + "新闻\n".encode("gb18030"), "a.txt, line 2: not UTF-8"),
+        ("missing.txt", None, "missing.txt cannot be read: No such file"),
+    ],
+)
+def test_bad_input_is_told_with_its_line(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        list(read_texts(str(tmp_path / name), None, show=False))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("block", [1, 5, 1 << 18])
+def test_the_line_that_is_not_utf8_is_told(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(textfile, "BLOCK", block)
+    (tmp_path / "t.txt").write_bytes("新闻\n".encode() * 99 + b"\n\xff\n" + "新闻\n".encode() * 99)
+    with pytest.raises(UserError, match="line 101: not UTF-8"):
+        list(read_texts(str(tmp_path / "t.txt"), None, show=False))
+
+
+def plainly(kind, classes, top_k, text, row):
+    """A text's line as one would write it, one at a time."""
+    order = np.argsort(-row, kind="stable")[: top_k or 1]
+    pairs = [(classes[i], float(row[i])) for i in order] if row.any() else []
+    if kind == "jsonl":
+        label, probability = pairs[0] if pairs else (None, 0.0)
+        line = {"text": text, "label": label, "probability": round(probability, 4)}
+        if top_k:
+            line["top_k"] = [[label, round(probability, 4)] for label, probability in pairs]
+        return json.dumps(line, ensure_ascii=False)
+    pairs = pairs or [("", 0.0)] * (top_k or 1)
+    text = "".join(" " if c in "\t\r\n" else c for c in text)
+    return "\t".join([text, *(field for label, value in pairs for field in (label, f"{value:.4f}"))])
+
+
+@pytest.mark.parametrize("kind", ["tsv", "jsonl"])
+@pytest.mark.parametrize("top_k", [None, 1, 3, 5])
+def test_lines_are_those_of_one_text_at_a_time(kind, top_k):
+    rng = np.random.default_rng(1)
+    rows = rng.dirichlet(np.ones(5) / 4, 3000).astype(np.float32)
+    rows[::10] = 0
+    halves = np.arange(1, 1024, 2) / 1024  # some stand between two figures of four places
+    rows[1 : 1 + len(halves), 0] = halves
+    rows[2::10] = np.float32([0.25, 0.125, 0.25, 0.125, 0.25])
+    rows[3::10] = np.float32([0, 0, 0, 1, 0])
+    classes = ["财经", 'a "quoted" one', "100%", "%s", "房产"]
+    texts = [f'第{i}\t条%d {{}}\n"\r\\' for i in range(len(rows))]
+    lines = Lines(kind, classes, top_k)
+    expected = [plainly(kind, classes, top_k, *pair) for pair in zip(texts, rows, strict=True)]
+    assert lines(texts, rows).split("\n") == [*expected, ""]
+    names = [
+        f"{name}{place}" for place in ("", "_2", "_3", "_4", "_5")[: top_k or 1] for name in ("label", "probability")
+    ]
+    assert lines.header == ("" if kind == "jsonl" else "\t".join(["text", *names]) + "\n")
+
+
+def test_of_equal_classes_the_first_comes_first():
+    row = np.float32([[0.1, 0.2, 0.2, 0.1, 0.2, 0.2]])
+    for count in range(1, 7):
+        assert most_probable(row, count)[0].tolist() == [1, 2, 4, 5, 0, 3][:count]

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+
+from cli.console import UserError
+from conftest import ROOT, SHARED
+from text import labelled as textfile
+from text.labelled import LabelledFile, read_classes
+from text.vocabulary import texts_of
+
+
+def read(path, content, classes=("财经", "房产"), notes=None):
+    """The texts and labels that are read; `notes` is what is to be told beside, unless that is no matter."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    file = LabelledFile(path, list(classes))
+    texts, labels = [], []
+    for block, numbers in file:
+        texts += texts_of(block)
+        labels += numbers.tolist()
+    assert notes is None or file.notes == notes
+    return texts, labels
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "一条新闻\t0\n两条 新闻\t1\n",
+        "\ufeff一条新闻\t0\n两条 新闻\t1\n",
+        "一条新闻\t0\r\n两条 新闻\t1\r\n",
+        "一条新闻\t财经\n两条 新闻\t房产",
+        "\n一条新闻\t0\n \u3000\n\n两条 新闻\t房产\n\n",
+        " 一条新闻 \t 0\n\u3000两条 新闻\t1 \n",
+    ],
+    ids=["plain", "byte-order mark", "Windows", "names, no last newline", "blank lines", "white space around"],
+)
+def test_what_is_read(tmp_path, content):
+    notes = ["{path}: 4 blank lines skipped"] if content.startswith("\n") else []
+    assert read(tmp_path / "train.txt", content, notes=notes) == (["一条新闻", "两条 新闻"], [0, 1])
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_blocks_do_not_show(tmp_path, monkeypatch, block):
+    rows = [(f"第{i}条新闻" + "长" * (i % 7), 0) for i in range(50)] + [("长" * 300, 1)]
+    content = "".join(f"{text}\t{label}\n" for text, label in rows)
+    monkeypatch.setattr(textfile, "BLOCK", block)
+    texts, labels = read(tmp_path / "train.txt", content)
+    assert list(zip(texts, labels, strict=True)) == rows
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("没有标签", "no tab in '没有标签'"),
+        ("一条\t新闻\t0", "3 fields, not 2, in '一条\\t新闻\\t0'"),
+        ("\t1", "an empty text in '\\t1'"),
+        (" \u3000\t1", "an empty text"),
+        ("一条新闻\t2", "label 2 is out of range, 0 to 1"),
+        ("一条新闻\t-1", "label -1 is out of range, 0 to 1"),
+        ("一条新闻\t娱乐", "label '娱乐' is unknown"),
+        ("一条新闻\t1.0", "label '1.0' is unknown"),
+        ("一条新闻\t财经新闻", "label '财经新闻' is unknown"),
+        ("一条新闻\t", "an empty label"),
+    ],
+)
+def test_a_bad_row_is_told_with_its_line(tmp_path, line, problem):
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "train.txt", f"好新闻\t0\n\n{line}\n好新闻\t1\n")
+    first, second = str(error.value).split("\n")
+    assert "train.txt: 1 bad rows of 4; expected text<TAB>label, a label being one of 0 to 1 or 财经, 房产" in first
+    assert second.startswith(f"  line 3: {problem}")
+
+
+def test_of_many_bad_rows_ten_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(textfile, "BLOCK", 40)
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "train.txt", "好\t0\n" + "坏\n" * 25)
+    lines = str(error.value).split("\n")
+    assert "25 bad rows of 26" in lines[0]
+    assert "the first 10" in lines[0]
+    assert [line.split(":")[0] for line in lines[1:]] == [f"  line {i}" for i in range(2, 12)]
+
+
+def test_classes_called_by_numbers_are_names(tmp_path):
+    assert read(tmp_path / "a.txt", "差\t1\n好\t5\n", ["1", "3", "5"]) == (["差", "好"], [0, 2])
+    with pytest.raises(UserError, match="label '0' is unknown"):
+        read(tmp_path / "b.txt", "差\t0\n", ["1", "3", "5"])
+    assert read(tmp_path / "c.txt", "旧\t2008\n新\t1\n", ["2008", "2009"]) == (["旧", "新"], [0, 1])
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n \n"])
+def test_a_file_without_rows(tmp_path, content):
+    with pytest.raises(UserError, match=r"train.txt (is empty|has no rows)"):
+        read(tmp_path / "train.txt", content)
+
+
+@pytest.mark.parametrize("space", [" ", "\u3000 ", " " * 50, "\r"])
+def test_much_white_space_is_trimmed(tmp_path, space):
+    content = f"{space}一条 新闻{space}\t{space}1{space}\n{space}\n好\t0\n".replace("\r一", "一")
+    notes = ["{path}: 1 blank lines skipped"]
+    assert read(tmp_path / "train.txt", content, notes=notes) == (["一条 新闻", "好"], [1, 0])
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+def test_another_encoding_is_told_with_the_command_that_converts(tmp_path, encoding):
+    path = tmp_path / "train.txt"
+    with pytest.raises(UserError) as error:
+        read(path, "一条新闻\t0\n两条新闻\t1\n".encode(encoding))
+    assert "line 1: not UTF-8" in str(error.value)
+    program = str(error.value).split('python -c "')[1].rstrip('"')
+    exec(program)
+    assert path.read_text(encoding="utf-8") == "一条新闻\t0\n两条新闻\t1\n"
+
+
+@pytest.mark.parametrize("block", [2, 1 << 19])
+def test_the_line_that_is_not_utf8_is_told(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(textfile, "BLOCK", block)
+    with pytest.raises(UserError, match="line 3: not UTF-8"):
+        read(tmp_path / "train.txt", "一\t0\n二\t1\n".encode() + b"\xff\xff\t1\n")
+
+
+def test_a_missing_file_is_told_with_what_is_there(tmp_path):
+    (tmp_path / "trian.txt").touch()
+    with pytest.raises(UserError, match=r"train.txt: No such file or directory; in .* there is: trian.txt"):
+        list(LabelledFile(tmp_path / "train.txt", ["财经"]))
+
+
+def test_an_absent_class_is_a_warning(tmp_path):
+    note = "Warning: {path} has no row of 2 classes: 房产, 股票"
+    read(tmp_path / "test.txt", "一条新闻\t0\n", ["财经", "房产", "股票"], [note])
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("财经\n房产\n财经\n", "line 3: '财经' stands at line 1 already"),
+        ("财经\n\n房产\n", "line 2: empty"),
+        ("", "class.txt is empty"),
+    ],
+)
+def test_bad_classes(tmp_path, content, problem):
+    (tmp_path / "class.txt").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=problem):
+        read_classes(tmp_path / "class.txt")
+
+
+def test_classes(tmp_path):
+    (tmp_path / "class.txt").write_bytes("\ufeff财经\r\n房产\r\n\r\n".encode())
+    assert read_classes(tmp_path / "class.txt") == ["财经", "房产"]
+
+
+@pytest.mark.parametrize("directory", [ROOT / "sample", SHARED])
+def test_all_rows_are_read_as_a_plain_loop_reads_them(directory):
+    if not directory.exists():
+        pytest.skip("shared data is not here")
+    path = directory / "data" / "train.txt"
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    blocks = list(LabelledFile(path, read_classes(path.with_name("class.txt"))))
+    assert [text for block, _ in blocks for text in texts_of(block)] == [text.strip() for text, _ in rows]
+    assert np.array_equal(np.concatenate([labels for _, labels in blocks]), [int(label) for _, label in rows])
