@@ -23,12 +23,13 @@ import sys
 from pathlib import Path
 
 from cli.console import Parser, UserError, echo, number, run_script, say
+from cli.files import ROOT, default_dataset
 from evaluation import baselines as peers
 from evaluation.job import Job
 from models import ENCODERS, NETWORKS, model_module
 from text import vectors
 from text.labelled import read_classes
-from utils import ROOT, add_dataset_flag, default_dataset
+from utils import add_dataset_flag
 
 OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are given here
 
@@ -95,7 +96,7 @@ def plan_of_model(name, data, args):
     module = model_module(name)
     plan = {"flags": args.flags, "defaults": dataclasses.asdict(module.Config())}
     if name in ENCODERS:
-        from models.encoder import weights_digest, weights_file  # transformers, seconds
+        from models.encoder_files import weights_digest, weights_file
 
         directory = args.known.bert_path or ROOT / module.Config.directory
         plan["encoder"] = None if args.known.scratch else weights_digest(weights_file(directory))

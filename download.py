@@ -21,9 +21,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, build_opener, getproxies, proxy_bypass
 
-from cli.console import Parser, UserError, bar, move, one_line, run_script, say
+from cli.console import Parser, UserError, bar, one_line, run_script, say
+from cli.files import ROOT, move
 
-ROOT = Path(__file__).parent
 DATASET_URL = "https://raw.githubusercontent.com/649453932/Chinese-Text-Classification-Pytorch/master/THUCNews/data/"
 DATASET_PAGE = "https://github.com/649453932/Chinese-Text-Classification-Pytorch (its THUCNews/data)"
 DATASET = {  # the files' git blob ids

@@ -12,24 +12,25 @@ import hashlib
 import math
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import AutoModel, AutoModelForMaskedLM
+from transformers import AutoModel
 
-from cli.console import Parser, UserError, echo, move, number, run_script, say
-from engine.batches import Batches
-from engine.device import add_training_flags, describe_device, pick_device, training
-from models import base, encoder
+from cli.console import Parser, UserError, duration, echo, number, run_script, say
+from cli.files import move
+from engine.device import describe_device, pick_device
+from engine.masking import MaskedBatches
+from engine.runs import Run, add_training_flags, training
+from models import encoder_files
 from models.base import add_config_flags, config_of
+from models.mlm import Config, Model
 from pretrain_eval import make_optimizers, warmup_and_decay
-from text.labelled import decode, lines_of
-from text.vocabulary import concatenate, gather
+from text.files import decode, lines_of
+from text.rows import concatenate, gather
 from text.wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
-from train_eval import Run, duration, finish, train
+from train_eval import finish, train
 
 # layers and width, after Turc et al. 2019, https://arxiv.org/abs/1908.08962, and BERT's base
 SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}
@@ -37,68 +38,6 @@ HEAD_WIDTH = 64
 HEADS = ("cls.", "predictions.", "generator_predictions.", "generator_lm_head.")  # that fill in words
 CHUNK = 1 << 15  # lines that are tokenised at a time
 DEV_SHARE, DEV_ROWS = 0.02, 10_000  # what is held out for validation, and how much at the most
-MASKED, SWAPPED = 0.8, 0.9  # of the chosen words 80 % are masked, 10 % swapped, and 10 % stay
-
-
-@dataclass
-class Config(encoder.Config):
-    num_epochs: int = 10
-    learning_rate: float = 5e-4
-    require_improvement: int = 10000
-    mask_share: float = base.flag(0.15, "share of the words that are to be filled in", low=0, high=0.9, open_low=True)
-
-
-class Model(nn.Module):
-    """An encoder with the head that fills in words: a Batch with places -> logits, (M, tokens)."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.filler = encoder.build(AutoModelForMaskedLM, config)
-
-    def forward(self, batch):
-        states = encoder.run(self.filler.base_model, batch).last_hidden_state
-        chosen = states.flatten(0, 1)[batch.places]  # (M, E): the head is for the masked words alone
-        if hasattr(self.filler, "generator_predictions"):  # ELECTRA
-            return self.filler.generator_lm_head(self.filler.generator_predictions(chosen))
-        return (self.filler.predictions if hasattr(self.filler, "predictions") else self.filler.cls)(chosen)
-
-
-class MaskedBatches(Batches):
-    """Batches in which some words are masked, others in each epoch; their labels are the words.
-
-    What is masked depends on the seed, the epoch and the word's place in the corpus, not on the batch: a resumed run
-    and several ranks mask the same.
-    """
-
-    resident = False  # words are masked on the host
-
-    def __init__(self, rows, vocabulary, share, seed, device):
-        super().__init__(rows, None, vocabulary, int(rows.lengths.max()), device)
-        self.vocabulary, self.share, self.seed, self.epoch = vocabulary, share, seed, -1  # validation's epoch
-
-    def shuffled(self, batch_size, seed, epoch):
-        self.epoch = epoch
-        return super().shuffled(batch_size, seed, epoch)
-
-    def cut(self, numbers):
-        _, places, tokens, lengths = (part.numpy() for part in self.grid(numbers))
-        columns = np.arange(tokens.shape[1])
-        solid = (columns > 0) & (columns < lengths[:, None] - 1)  # not [CLS], [SEP] and padding
-        drawn = np.where(solid, self.draw(places, 0), 2.0)
-        mask = solid & ((drawn < self.share) | (drawn == drawn.min(axis=1, keepdims=True)))  # one a row at the least
-        labels = tokens[mask]
-        fate, swap = self.draw(places[mask], 1), self.draw(places[mask], 2)
-        swapped = np.where(fate < SWAPPED, (swap * len(self.vocabulary)).astype(np.int64), labels)
-        tokens[mask] = np.where(fate < MASKED, self.vocabulary.mask, swapped)
-        return self.batch(*map(torch.from_numpy, (tokens, lengths, labels, np.flatnonzero(mask))))
-
-    def draw(self, places, purpose):
-        """A random number in [0, 1) for each place: SplitMix64, Steele et al. 2014."""
-        stream = np.random.SeedSequence((self.seed, self.epoch + 1, purpose)).generate_state(1, np.uint64)
-        z = places.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + stream
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
 
 
 def parse_args():
@@ -160,7 +99,7 @@ def hold_out(rows, seed):
 def start_of(args):
     """The encoder's settings and vocabulary: those of `--init`, or of one from nothing."""
     if args.init:
-        settings = encoder.read_settings(args.init)
+        settings = encoder_files.read_settings(args.init)
         return settings, read_wordpieces(args.init, settings["vocab_size"])
     if args.vocab:
         vocabulary = read_vocab_file(args.vocab)
@@ -176,10 +115,10 @@ def start_of(args):
 
 def load(model, directory):
     """Takes an encoder's weights; returns those of its pooler, which is not trained here but is not to be lost."""
-    if encoder.load_weights(model.filler, directory, optional=HEADS):
+    if encoder_files.load_weights(model.filler, directory, optional=HEADS):
         say(f"{directory} has no head that fills in words: it starts random")
     body = AutoModel.from_config(model.filler.config)  # the whole encoder
-    absent = encoder.load_weights(body, directory, optional="pooler.")
+    absent = encoder_files.load_weights(body, directory, optional="pooler.")
     own = model.filler.base_model_prefix
     return {f"{own}.{name}": w for name, w in body.state_dict().items() if name.startswith("pooler.") and not absent}
 
@@ -219,7 +158,7 @@ def main():
     device = pick_device(args.device)
     config = config_of(args, Config)
     check_output(args)
-    encoder.hush()
+    encoder_files.hush()
     settings, vocabulary = start_of(args)
     echo("Loading data...")
     rows, digest = read_rows(args.corpus, vocabulary, config.pad_size)
@@ -238,7 +177,7 @@ def main():
     echo(f"Time usage: {duration(time.monotonic() - start)}")
     say(f"Device: {describe_device(device)}")
     decisive = {"encoder": settings, "tokenizer": vocabulary.digest, "corpus": digest}
-    decisive |= {"init": args.init and encoder.weights_digest(encoder.weights_file(args.init))}
+    decisive |= {"init": args.init and encoder_files.weights_digest(encoder_files.weights_file(args.init))}
     with training(device):
         run = Run.of(
             args,

@@ -11,11 +11,12 @@ The checkpoint is enough: the encoder's directory is not needed. In Python, `Pre
 
 import predict
 from cli.console import run_script
+from engine import predictor
 from models import ENCODERS
 
 
-class Predict(predict.Predict):
-    """A fine-tuned encoder; see `predict.Predict`."""
+class Predict(predictor.Predict):
+    """A fine-tuned encoder; see `predictor.Predict`."""
 
     names = ENCODERS
     shares_cores = False  # all compute one batch, whose activations take hundreds of megabytes

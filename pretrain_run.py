@@ -14,16 +14,17 @@ from pathlib import Path
 
 import torch
 
-from cli.console import Parser, UserError, echo, number, run_script, say
-from engine.device import add_run_flags, describe_device, pick_device, training
-from engine.runs import classifier, train_and_test
+from cli.console import Parser, UserError, duration, echo, number, run_script, say
+from cli.files import ROOT, default_dataset, shown
+from engine.device import describe_device, pick_device
+from engine.runs import add_run_flags, classifier, training
 from models import ENCODERS, model_module
 from models.base import add_config_flags, config_of
-from models.encoder import read_settings, weights_digest, weights_file
+from models.encoder_files import read_settings, weights_digest, weights_file
 from pretrain_eval import freeze, make_optimizers, warmup_and_decay
 from text.wordpieces import check_unknown, read_wordpieces
-from train_eval import duration
-from utils import ROOT, add_dataset_flag, default_dataset, read_dataset, say_what_is_cut, shown
+from train_eval import train_and_test
+from utils import add_dataset_flag, read_dataset, say_what_is_cut
 
 
 def parse_args():

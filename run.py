@@ -13,15 +13,16 @@ from pathlib import Path
 
 import torch
 
-from cli.console import Parser, UserError, echo, run_script, say
-from engine.device import add_run_flags, describe_device, pick_device, training
+from cli.console import Parser, UserError, duration, echo, run_script, say
+from cli.files import default_dataset
+from engine.device import describe_device, pick_device
 from engine.optimizers import make_optimizers
-from engine.runs import classifier, train_and_test
+from engine.runs import add_run_flags, classifier, training
 from models import NETWORKS, model_module
 from models.base import add_config_flags, config_of
 from text import vectors
-from train_eval import duration
-from utils import add_dataset_flag, add_text_flags, default_dataset, read_dataset, say_what_is_cut
+from train_eval import train_and_test
+from utils import add_dataset_flag, add_text_flags, read_dataset, say_what_is_cut
 
 
 def parse_args():

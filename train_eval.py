@@ -5,93 +5,27 @@ Prints a run's lines to standard output; messages and bars go to standard error.
 
 import contextlib
 import dataclasses
-import datetime
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from tensorboardX import SummaryWriter
-from torch.nn import functional as F
 
-from cli.console import RANK, UserError, bar, echo
-from engine import checkpoint
-from engine.batches import Batches
-from engine.device import RANKS, autocast, from_first, parallel, precision, release_memory, tensor_floats, total
-from models.base import infer
+from cli.console import RANK, RANKS, UserError, bar, duration, echo, say
+from cli.files import peak_memory
+from engine import checkpoint, resume
+from engine.batches import infer
+from engine.device import autocast, release_memory, tensor_floats
+from engine.losses import Tally
+from engine.ranks import like_first, parallel, total
+from engine.runs import Progress, new_log
+from text.rows import texts_of
 
 EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
 EVAL_SHARE = 1 / 10  # of the training's cost that validations between the epochs' ends may take
 EVAL_STEPS = 100  # at least, between two of them
 PATIENCE = 3  # validations at least, before a training stops early
-
-
-@dataclass
-class Run:
-    """A training: what it is made of, and where its results go."""
-
-    name: str  # the model's
-    config: object
-    model: torch.nn.Module
-    optimizers: list
-    train: Batches
-    dev: Batches
-    device: torch.device
-    output: Path
-    settings: dict  # all that decides the weights, data included; a state of other settings is refused
-    keep: Callable[[dict], None]  # saves the model, the best one so far, with its metrics
-    schedule: Callable[[int, int], float] | None = None  # the learning rate's factor at a step of so many
-    max_norm: float | None = None  # of the gradients
-    accumulate: int = 1  # passes that a batch takes
-    amp: str = "off"  # what steps and validations compute in, a name in PRECISIONS
-    compile: bool = False  # whether torch.compile builds the training step's kernels
-    loss_weight: torch.Tensor | None = None  # of each class, (C,)
-    label_smoothing: float = 0.0
-    eval_every: int | None = None
-    seed: int = 1
-    resume: bool = False
-
-    @classmethod
-    def of(cls, args, device, settings, **fields):
-        """A Run with what the flags of `runtime.add_training_flags` say. settings: what else decides the weights."""
-        amp = precision(args.amp, device)
-        if args.compile and device.type != "cuda":
-            raise UserError(f"--compile is for GPUs, and this run is on {device}")
-        settings |= dataclasses.asdict(fields["config"]) | {
-            "seed": args.seed,
-            "eval_every": args.eval_every,
-            "amp": amp,
-        }
-        fields |= {name: getattr(args, name) for name in ("seed", "eval_every", "accumulate", "compile", "resume")}
-        return cls(device=device, settings=settings, amp=amp, **fields)
-
-    @property
-    def state(self):
-        return self.output / "saved_dict" / f"{self.name}.resume"
-
-    @property
-    def logs(self):
-        return self.output / "log" / self.name
-
-
-@dataclass
-class Progress:
-    """Where a training stands: what a resumed one needs besides weights, optimizers and random numbers."""
-
-    log: str  # the name of this run's directory under `Run.logs`
-    step: int = 0  # steps done
-    epoch: int = 0  # epochs done
-    step_in_epoch: int = 0
-    best_loss: float = math.inf
-    best_step: int = 0
-    validations_since_best: int = 0
-    history: list = field(default_factory=list)  # a dict a validation
-    seconds: float = 0.0  # of training and validation
-    stopped: bool = False  # early
-    finished: bool = False  # tested too
 
 
 def train(run):
@@ -101,7 +35,7 @@ def train(run):
     """
     config = run.config
     scaler = torch.amp.GradScaler(run.device.type, enabled=run.amp == "fp16")
-    state = checkpoint.State(run.state, run.settings, run.device, run.model, [*run.optimizers, scaler])
+    state = resume.State(run.state, run.settings, run.device, run.model, [*run.optimizers, scaler])
     saved = state.restore() if run.resume else state.clear()
     progress = Progress(**saved) if saved else Progress(log=new_log(run.logs))
     if progress.finished:
@@ -145,7 +79,7 @@ def train(run):
 def finish(run, progress):
     """Notes that all is done; from here on there is nothing to resume."""
     progress.finished = True
-    checkpoint.State(run.state, run.settings, run.device).save(dataclasses.asdict(progress))
+    resume.State(run.state, run.settings, run.device).save(dataclasses.asdict(progress))
 
 
 def set_rates(run, step, steps):
@@ -220,60 +154,64 @@ def evaluate(model, batches, loss_weight=None, keep=None):
     return tally.close()
 
 
-class Tally:
-    """Loss and accuracy, summed on the device, so that a step waits for nothing.
-
-    loss_weight: of each class, (C,), or None. label_smoothing: of the loss.
-    """
-
-    def __init__(self, device, loss_weight=None, label_smoothing=0.0):
-        self.loss_weight, self.label_smoothing = loss_weight, label_smoothing
-        exact = torch.float32 if torch.device(device).type == "mps" else torch.float64  # MPS has no other
-        self.sums = torch.zeros(4, dtype=exact, device=device)  # loss, weight, correct, labels
-
-    def weigh(self, labels):
-        """What these labels count in the mean loss: as many as they are, or their classes' weights."""
-        if self.loss_weight is not None:
-            return self.loss_weight[labels].sum()
-        return torch.full((), float(len(labels)), device=labels.device)
-
-    def add(self, logits, labels):
-        """Takes in a batch's logits, (B, C), and labels, (B,); returns the sum of their losses."""
-        loss = F.cross_entropy(logits, labels, self.loss_weight, reduction="sum", label_smoothing=self.label_smoothing)
-        correct = (logits.argmax(dim=1) == labels).sum()
-        parts = (loss.detach(), self.weigh(labels), correct, torch.full_like(correct, len(labels)))
-        self.sums += torch.stack([part.to(self.sums.dtype) for part in parts])
-        return loss
-
-    def close(self):
-        """The mean loss and the accuracy over all ranks; the next sums begin."""
-        loss, weight, correct, count = total(self.sums).tolist()
-        self.sums.zero_()
-        return loss / weight, correct / count
-
-
 def default_eval_every(train_rows, dev_rows, batch_size):
     """Steps between validations within an epoch, so that they cost a tenth of the training, by row counts."""
     rows = dev_rows * EVAL_COST / EVAL_SHARE
     return max(EVAL_STEPS, math.ceil(rows / min(batch_size, train_rows)))
 
 
-def new_log(directory):
-    """Makes a new directory, named by the time; returns its name, which is the first rank's."""
-    return from_first(_make_log(directory) if RANK == 0 else None)
+def train_and_test(run, dataset):
+    """What a script does with a classifier's Run."""
+    progress = train(run)
+    if progress.finished:
+        say(f"This run is finished already, its report is in {run.logs / progress.log}; start anew without --resume")
+    else:
+        run.optimizers.clear()  # what they hold is more than the model, and the test loads another one
+        test(run, progress, dataset)
 
 
-def _make_log(directory):
-    name = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        while (directory / name).exists():  # two runs in one second
-            name += "+"
-        (directory / name).mkdir()
-    except OSError as error:
-        raise UserError(f"{directory} cannot be written ({error.strerror}); use --output DIR") from error
-    return name
+def test(run, progress, dataset):
+    """Tests the checkpoint, prints the report and writes it under the run's log."""
+    from evaluation import (
+        report,  # scikit-learn and matplotlib take a second to load, which a mistaken flag need not wait for
+    )
 
+    start = time.monotonic()
+    path = checkpoint.path_of(run.output, run.name)
+    model = like_first(checkpoint.load(path, run.device).model if RANK == 0 else run.model)
+    labels, classes = dataset.test.labels.astype(np.int64), dataset.classes
+    best = torch.zeros(2, len(labels), dtype=torch.float64)  # each row's probability and class
 
-def duration(seconds):
-    return str(datetime.timedelta(seconds=round(seconds)))
+    def keep(numbers, logits):
+        probabilities, predicted = logits.softmax(dim=1).max(dim=1)
+        best[0, numbers], best[1, numbers] = probabilities.cpu().double(), predicted.cpu().double()
+
+    with autocast(run.device, run.amp):  # as `predict.Predict` computes
+        loss, accuracy = evaluate(model, dataset.batches("test", run.config.pad_size, run.device), keep=keep)
+    probabilities, predicted = total(best).numpy()
+    predicted = predicted.astype(np.int64)
+    if RANK:
+        return
+    text, data, matrix = report.test_report(labels, predicted, classes)
+    echo(f"Test Loss: {loss:>5.2},  Test Acc: {accuracy:>6.2%}")
+    echo("Precision, Recall and F1-Score...")
+    echo(text)
+    echo("Confusion Matrix...")
+    echo(str(matrix))
+    seconds = time.monotonic() - start
+    echo(f"Time usage: {duration(seconds)}")
+    cuda = run.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(run.device) / 2**20 if cuda else peak_memory()
+    log = run.logs / progress.log
+    metrics = {"model": run.name, "device": str(run.device), "settings": run.settings}
+    metrics |= {"versions": checkpoint.versions(), "classes": classes}
+    metrics |= {"history": progress.history, "best_step": progress.best_step}
+    metrics["test"] = {"loss": loss, "accuracy": accuracy, "macro_f1": data["macro avg"]["f1-score"], "report": data}
+    metrics["test"]["confusion_matrix"] = matrix.tolist()
+    metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": memory}
+    report.write_metrics(log, metrics)
+    report.write_predictions(log, texts_of(dataset.test.texts), labels, predicted, probabilities, classes)
+    report.draw_losses(log, progress.history)
+    report.draw_confusion_matrix(log, matrix, classes)
+    finish(run, progress)
+    say(f"Checkpoint: {path}; report, pictures and predictions: {log}")

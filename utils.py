@@ -7,20 +7,20 @@ A dataset is a directory with `data/class.txt`, a class a line, and `data/{train
 """
 
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from cli.console import Parser, UserError, boolean, number, run_script, say
+from cli.files import default_dataset
 from engine.batches import Batches
 from text import cache, vectors
 from text.labelled import LabelledFile, read_classes
-from text.vocabulary import SEGMENTERS, RawTokens, Rows, Vocabulary, choose_segmenter, ids_type, texts_of
+from text.rows import Rows, ids_type, texts_of
+from text.vocabulary import SEGMENTERS, RawTokens, Vocabulary, choose_segmenter
 from text.wordpieces import WordPieces
 
-ROOT = Path(__file__).parent
 SEGMENTER_ROWS = 10000  # of train.txt that decide how its words are found
 
 
@@ -46,19 +46,6 @@ class Dataset(NamedTuple):
         """A split's Batches, its rows cut to `limit` tokens."""
         split = getattr(self, name)
         return Batches(split.rows, split.labels, self.vocabulary, limit, device)
-
-
-def default_dataset():
-    """THUCNews where its data lies there, else the bundled sample."""
-    if (ROOT / "THUCNews" / "data" / "train.txt").exists():
-        return shown(ROOT / "THUCNews")
-    say("No THUCNews/data/train.txt: the bundled sample is used (python download.py thucnews gets the real data)")
-    return shown(ROOT / "sample")
-
-
-def shown(path):
-    """A path as a person would type it here."""
-    return os.path.relpath(path) if Path.cwd() in Path(path).absolute().parents else str(path)
 
 
 def read_dataset(directory, vocabulary=None, word=False, segmenter="auto", max_vocab=10000):

@@ -16,11 +16,12 @@ from transformers import BertForSequenceClassification, BertTokenizer
 
 from cli.console import Parser, echo, run_script
 from engine.device import pick_device, precision
+from engine.losses import Tally
 from models import bert
-from models.encoder import read_settings
+from models.encoder_files import read_settings
 from pretrain_eval import make_optimizers
 from text.wordpieces import read_wordpieces
-from train_eval import Tally, take_step
+from train_eval import take_step
 from utils import read_dataset
 
 BATCH, STEPS, TURNS, WARM = 128, 12, 3, 3

@@ -25,13 +25,14 @@ from torch.profiler import profile
 
 from cli.console import Parser, echo, run_script
 from engine.device import autocast, keep_memory, pick_device, precision
+from engine.losses import Tally
 from engine.optimizers import make_optimizers
 from models import NETWORKS, model_module
 from models.base import add_config_flags, config_of
 from text import vectors
 from text.labelled import LabelledFile, read_classes
 from text.vocabulary import RawTokens
-from train_eval import Tally, take_step
+from train_eval import take_step
 from utils import read_dataset
 
 SECONDS, TURNS, SHOWN = 2.0, 3, 15

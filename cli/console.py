@@ -1,13 +1,17 @@
 """What every script shares with its surroundings: flags, messages, bars, errors of one line, files that are whole."""
 
 import argparse
-import contextlib
+import datetime
 import os
 import sys
 import time
 from pathlib import Path
 
 from tqdm import tqdm
+
+LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "0"))  # among the processes that torchrun started on this machine
+
+RANKS = int(os.environ.get("WORLD_SIZE", "1"))
 
 RANK = int(os.environ.get("RANK", "0"))  # among the processes that torchrun started, of which the first alone speaks
 
@@ -92,55 +96,6 @@ def bar(iterable=None, shown=True, **options):
     return tqdm(iterable, disable=not shown, leave=False, dynamic_ncols=True, **options)
 
 
-@contextlib.contextmanager
-def replacing(path, mode="wb", **kwargs):
-    """Opens a file beside `path` and moves it into place at the end: a crash leaves the old file or the new one.
-
-    Raises UserError where the file cannot be written.
-    """
-    path = Path(path).resolve()  # what a link points to is replaced, not the link
-    special = path.exists() and not path.is_file()  # a pipe, a device
-    temporary = path if special else path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode, **kwargs) as file:
-            yield file
-            file.flush()
-            if not special:
-                os.fsync(file.fileno())  # a power cut after the move must not leave an empty file
-        if not special:
-            move(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if not special and temporary.exists():
-            temporary.unlink()
-
-
-def move(source, target, patience=5.0):
-    """Windows refuses to replace a file that another process reads; it mostly lets go in a moment."""
-    end = time.monotonic() + patience
-    while True:
-        try:
-            return os.replace(source, target)
-        except PermissionError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
-def peak_memory():
-    """The largest memory that this process held, in MB; None where nobody counts."""
-    if sys.platform == "linux":  # where `getrusage` begins with what the parent held
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def run_script(main):
     """Calls a script's `main` and turns what may end it into an exit status and, at the most, a few lines."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
@@ -163,3 +118,7 @@ def run_script(main):
     except BrokenPipeError:  # the reader, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def duration(seconds):
+    return str(datetime.timedelta(seconds=round(seconds)))

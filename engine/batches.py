@@ -1,13 +1,13 @@
 """Rows of token ids cut into batches, on the device that computes on them."""
 
+import itertools
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from cli.console import RANK
-from engine.device import RANKS
+from cli.console import RANK, RANKS
 
 BATCH_TOKENS = 8192  # of a batch in evaluation and prediction
 RESIDENT = 3  # times a split's size must be free on a GPU for it to lie there
@@ -144,3 +144,15 @@ def fits(device, arrays):
     if device.type != "cuda":
         return False
     return sum(array.nbytes for array in arrays) * RESIDENT < torch.cuda.mem_get_info(device)[0]
+
+
+@torch.no_grad()
+def infer(model, batches, rank=0, ranks=1):
+    """Yields (row numbers, Batch, logits) until all rows were seen, in evaluation mode and without gradients.
+
+    Of several ranks each sees every so-many-th batch.
+    """
+    model.eval()
+    for numbers in itertools.islice(batches.by_length(), rank, None, ranks):
+        batch = batches.cut(numbers)
+        yield numbers, batch, model(batch)

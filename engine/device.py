@@ -1,20 +1,15 @@
-"""What a process computes on: its device, its precision, and its rank among the processes that torchrun started."""
+"""What a process computes on: device, precision and memory."""
 
 import contextlib
 import ctypes
-import importlib
 import os
 import re
 import sys
-from pathlib import Path
 
 import torch
-from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
 
-from cli.console import UserError, number, say
+from cli.console import RANKS, UserError
 
-RANKS = int(os.environ.get("WORLD_SIZE", "1"))
 CACHED = "64"  # shapes; of torch's 1,024 batches of all lengths take gigabytes, and no fewer seconds
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's names in malloc.h
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}
@@ -93,53 +88,6 @@ def tensor_floats(device, amp):
             torch.backends.cudnn.allow_tf32 = False
 
 
-def join_ranks(device):
-    """Meets the other processes that torchrun started; nothing where this one is alone."""
-    if RANKS > 1:
-        importlib.import_module("torch.distributed.nn")  # later, its functions' defaults would keep the group for good
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-
-
-def leave_ranks():
-    """Ends the group and its threads: one that frees a tensor while Python shuts down would abort the process."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def parallel(model, device):
-    """The model whose gradients are averaged over all ranks; the model itself where there is one rank."""
-    if RANKS == 1:
-        return model
-    devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, devices, forward_sync_buffers=False)
-
-
-def total(tensor):
-    """The sum of a tensor over all ranks, in place."""
-    if RANKS > 1:
-        distributed.all_reduce(tensor)
-    return tensor
-
-
-def like_first(model):
-    """The model with the first rank's weights, on all ranks."""
-    if RANKS > 1:
-        for tensor in model.state_dict().values():
-            distributed.broadcast(tensor, 0)
-    return model
-
-
-def from_first(content):
-    """What the first rank holds, plain data, on all ranks."""
-    if RANKS == 1:
-        return content
-    box = [content]
-    distributed.broadcast_object_list(box)
-    return box[0]
-
-
 def keep_memory():
     """Keeps the memory that a step frees for the next one, until `release_memory`.
 
@@ -162,53 +110,12 @@ def glibc(function, *arguments):
             getattr(ctypes.CDLL(None), function)(*arguments)
 
 
-def add_run_flags(parser):
-    """The flags of every script that trains a classifier."""
-    parser.add_argument("--output", type=Path, help="directory for saved_dict and log (the dataset's)")
-    add_training_flags(parser)
-    parser.add_argument("--class_weight", choices=["balanced"], help="weigh rare classes as much as frequent ones")
-    parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="in the training's loss")
-
-
 def add_device_flags(parser):
     """The flags of every script that computes."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument(
         "--amp", choices=["auto", *PRECISIONS], default="auto", help="precision; auto: the fastest that the device has"
     )
-
-
-def add_training_flags(parser):
-    """The flags of a training of whatever kind."""
-    add_device_flags(parser)
-    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=1, help="of weights, order and dropout")
-    parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
-    parser.add_argument("--compile", action="store_true", help="on a GPU, let torch build the kernels of a step")
-    parser.add_argument("--accumulate", type=number(int, 1), default=1, help="passes that a batch is split into")
-    parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
-
-
-@contextlib.contextmanager
-def training(device):
-    """Surrounds a training: the ranks meet and part, memory waits for the next step, what may end it becomes a line."""
-    advice = (
-        "lower --batch_size or --pad_size, or split each batch with --accumulate 4 (an encoder can also do with "
-        "--gradient_checkpointing or a --freeze of its lowest layers)"
-    )
-    join_ranks(device)
-    if device.type == "cpu":
-        keep_memory()
-    try:
-        with enough_memory(device, advice):
-            yield
-    except KeyboardInterrupt:
-        say("Interrupted: the same command with --resume goes on from the last saved step")
-        sys.exit(130)
-    except RuntimeError as error:
-        if RANKS == 1 or "onnection" not in str(error):
-            raise
-        raise UserError(f"the other processes are gone ({str(error).splitlines()[0]})") from error
-    leave_ranks()
 
 
 @contextlib.contextmanager

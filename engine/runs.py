@@ -1,15 +1,22 @@
-"""A classifier's training, as the flags of a script set it up, and its test with the report."""
+"""A training: what it is made of, the flags that set it up, and where it stands."""
 
-import time
+import contextlib
+import dataclasses
+import datetime
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import numpy as np
 import torch
 
-from cli.console import RANK, echo, peak_memory, say
+from cli.console import RANK, RANKS, UserError, number, say
 from engine import checkpoint
-from engine.device import autocast, like_first, total
-from text.vocabulary import blocks, texts_of
-from train_eval import Run, duration, evaluate, finish, train
+from engine.batches import Batches
+from engine.device import add_device_flags, enough_memory, keep_memory, precision
+from engine.losses import class_weights
+from engine.ranks import from_first, join_ranks, leave_ranks
 
 
 def classifier(args, config, model, dataset, device, optimizers, settings, **more):
@@ -41,65 +48,124 @@ def classifier(args, config, model, dataset, device, optimizers, settings, **mor
     )
 
 
-def train_and_test(run, dataset):
-    """What a script does with a classifier's Run."""
-    progress = train(run)
-    if progress.finished:
-        say(f"This run is finished already, its report is in {run.logs / progress.log}; start anew without --resume")
-    else:
-        run.optimizers.clear()  # what they hold is more than the model, and the test loads another one
-        test(run, progress, dataset)
+@dataclass
+class Run:
+    """A training: what it is made of, and where its results go."""
+
+    name: str  # the model's
+    config: object
+    model: torch.nn.Module
+    optimizers: list
+    train: Batches
+    dev: Batches
+    device: torch.device
+    output: Path
+    settings: dict  # all that decides the weights, data included; a state of other settings is refused
+    keep: Callable[[dict], None]  # saves the model, the best one so far, with its metrics
+    schedule: Callable[[int, int], float] | None = None  # the learning rate's factor at a step of so many
+    max_norm: float | None = None  # of the gradients
+    accumulate: int = 1  # passes that a batch takes
+    amp: str = "off"  # what steps and validations compute in, a name in PRECISIONS
+    compile: bool = False  # whether torch.compile builds the training step's kernels
+    loss_weight: torch.Tensor | None = None  # of each class, (C,)
+    label_smoothing: float = 0.0
+    eval_every: int | None = None
+    seed: int = 1
+    resume: bool = False
+
+    @classmethod
+    def of(cls, args, device, settings, **fields):
+        """A Run with what the flags of `runtime.add_training_flags` say. settings: what else decides the weights."""
+        amp = precision(args.amp, device)
+        if args.compile and device.type != "cuda":
+            raise UserError(f"--compile is for GPUs, and this run is on {device}")
+        settings |= dataclasses.asdict(fields["config"]) | {
+            "seed": args.seed,
+            "eval_every": args.eval_every,
+            "amp": amp,
+        }
+        fields |= {name: getattr(args, name) for name in ("seed", "eval_every", "accumulate", "compile", "resume")}
+        return cls(device=device, settings=settings, amp=amp, **fields)
+
+    @property
+    def state(self):
+        return self.output / "saved_dict" / f"{self.name}.resume"
+
+    @property
+    def logs(self):
+        return self.output / "log" / self.name
 
 
-def test(run, progress, dataset):
-    """Tests the checkpoint, prints the report and writes it under the run's log."""
-    from evaluation import (
-        report,  # scikit-learn and matplotlib take a second to load, which a mistaken flag need not wait for
+@dataclass
+class Progress:
+    """Where a training stands: what a resumed one needs besides weights, optimizers and random numbers."""
+
+    log: str  # the name of this run's directory under `Run.logs`
+    step: int = 0  # steps done
+    epoch: int = 0  # epochs done
+    step_in_epoch: int = 0
+    best_loss: float = math.inf
+    best_step: int = 0
+    validations_since_best: int = 0
+    history: list = field(default_factory=list)  # a dict a validation
+    seconds: float = 0.0  # of training and validation
+    stopped: bool = False  # early
+    finished: bool = False  # tested too
+
+
+def new_log(directory):
+    """Makes a new directory, named by the time; returns its name, which is the first rank's."""
+    return from_first(_make_log(directory) if RANK == 0 else None)
+
+
+def _make_log(directory):
+    name = datetime.datetime.now().strftime("%Y-%m-%d_%H.%M.%S")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        while (directory / name).exists():  # two runs in one second
+            name += "+"
+        (directory / name).mkdir()
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written ({error.strerror}); use --output DIR") from error
+    return name
+
+
+def add_run_flags(parser):
+    """The flags of every script that trains a classifier."""
+    parser.add_argument("--output", type=Path, help="directory for saved_dict and log (the dataset's)")
+    add_training_flags(parser)
+    parser.add_argument("--class_weight", choices=["balanced"], help="weigh rare classes as much as frequent ones")
+    parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="in the training's loss")
+
+
+def add_training_flags(parser):
+    """The flags of a training of whatever kind."""
+    add_device_flags(parser)
+    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=1, help="of weights, order and dropout")
+    parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
+    parser.add_argument("--compile", action="store_true", help="on a GPU, let torch build the kernels of a step")
+    parser.add_argument("--accumulate", type=number(int, 1), default=1, help="passes that a batch is split into")
+    parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
+
+
+@contextlib.contextmanager
+def training(device):
+    """Surrounds a training: the ranks meet and part, memory waits for the next step, what may end it becomes a line."""
+    advice = (
+        "lower --batch_size or --pad_size, or split each batch with --accumulate 4 (an encoder can also do with "
+        "--gradient_checkpointing or a --freeze of its lowest layers)"
     )
-
-    start = time.monotonic()
-    path = checkpoint.path_of(run.output, run.name)
-    model = like_first(checkpoint.load(path, run.device).model if RANK == 0 else run.model)
-    labels, classes = dataset.test.labels.astype(np.int64), dataset.classes
-    best = torch.zeros(2, len(labels), dtype=torch.float64)  # each row's probability and class
-
-    def keep(numbers, logits):
-        probabilities, predicted = logits.softmax(dim=1).max(dim=1)
-        best[0, numbers], best[1, numbers] = probabilities.cpu().double(), predicted.cpu().double()
-
-    with autocast(run.device, run.amp):  # as `predict.Predict` computes
-        loss, accuracy = evaluate(model, dataset.batches("test", run.config.pad_size, run.device), keep=keep)
-    probabilities, predicted = total(best).numpy()
-    predicted = predicted.astype(np.int64)
-    if RANK:
-        return
-    text, data, matrix = report.test_report(labels, predicted, classes)
-    echo(f"Test Loss: {loss:>5.2},  Test Acc: {accuracy:>6.2%}")
-    echo("Precision, Recall and F1-Score...")
-    echo(text)
-    echo("Confusion Matrix...")
-    echo(str(matrix))
-    seconds = time.monotonic() - start
-    echo(f"Time usage: {duration(seconds)}")
-    cuda = run.device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated(run.device) / 2**20 if cuda else peak_memory()
-    log = run.logs / progress.log
-    metrics = {"model": run.name, "device": str(run.device), "settings": run.settings}
-    metrics |= {"versions": checkpoint.versions(), "classes": classes}
-    metrics |= {"history": progress.history, "best_step": progress.best_step}
-    metrics["test"] = {"loss": loss, "accuracy": accuracy, "macro_f1": data["macro avg"]["f1-score"], "report": data}
-    metrics["test"]["confusion_matrix"] = matrix.tolist()
-    metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": memory}
-    report.write_metrics(log, metrics)
-    report.write_predictions(log, texts_of(dataset.test.texts), labels, predicted, probabilities, classes)
-    report.draw_losses(log, progress.history)
-    report.draw_confusion_matrix(log, matrix, classes)
-    finish(run, progress)
-    say(f"Checkpoint: {path}; report, pictures and predictions: {log}")
-
-
-def class_weights(dataset, device):
-    """Each class's weight in the loss, (C,), such that each class weighs as much, whatever its rows."""
-    counts = sum(np.bincount(labels, minlength=len(dataset.classes)) for labels in blocks(dataset.train.labels))
-    weights = len(dataset.train.labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return torch.tensor(weights, dtype=torch.float32, device=device)
+    join_ranks(device)
+    if device.type == "cpu":
+        keep_memory()
+    try:
+        with enough_memory(device, advice):
+            yield
+    except KeyboardInterrupt:
+        say("Interrupted: the same command with --resume goes on from the last saved step")
+        sys.exit(130)
+    except RuntimeError as error:
+        if RANKS == 1 or "onnection" not in str(error):
+            raise
+        raise UserError(f"the other processes are gone ({str(error).splitlines()[0]})") from error
+    leave_ranks()

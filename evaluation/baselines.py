@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.console import Parser, UserError, echo, number, one_line, peak_memory, replacing, run_script, say
-from evaluation.timing import measure, read_split  # no torch in this process: its memory is to be the peer's own
-from text.labelled import read_classes
+from cli.console import Parser, UserError, echo, number, one_line, run_script, say
+from cli.files import peak_memory, replacing
+from evaluation.timing import measure
+from text.labelled import read_classes, read_split
 
 PEERS = {"svm": ("svm",), "fasttext": ("fasttext-2", "fasttext-3")}  # each one's rows in a leaderboard
 SETTINGS = {

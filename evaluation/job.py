@@ -8,12 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.console import UserError, echo, replacing, say
+from cli.console import UserError, duration, echo, say
+from cli.files import ROOT, replacing
 from engine import checkpoint
 from evaluation import baselines as peers
 from models import ENCODERS, trainer
-from train_eval import duration
-from utils import ROOT
 
 
 class Job:

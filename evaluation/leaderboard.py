@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib import ticker
 from matplotlib.transforms import Bbox
-from scipy.stats import binomtest
 
-from cli.console import replacing
+from cli.files import replacing
 from evaluation import report
+from evaluation.significance import holm, mcnemar, pareto
 
 ALPHA = 0.05  # from this p-value on a model is not told from the best
 SIDES = [  # of a point, where its name may stand: the offset, and how the text lies at that place
@@ -60,29 +60,6 @@ def summary(values):
     """Mean, sample standard deviation (None of a single value) and the values, as data."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "std": std, "values": list(values)}
-
-
-def mcnemar(ours, theirs):
-    """The exact two-sided p-value that two models are equally good; (N,) bool each, the rows that they have right."""
-    only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    return float(binomtest(only_ours, only_ours + only_theirs).pvalue) if only_ours + only_theirs else 1.0
-
-
-def holm(p_values):
-    """The p-values, corrected for that they are several (Holm 1979)."""
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for place, i in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - place)))
-        corrected[i] = largest
-    return corrected
-
-
-def pareto(points):
-    """Of (accuracy, latency) points whether each is on the front: none is as good in both and better in one."""
-    return [
-        not any(a >= accuracy and t <= latency and (a, t) != (accuracy, latency) for a, t in points)
-        for accuracy, latency in points
-    ]
 
 
 def right_rows(path):

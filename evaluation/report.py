@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib import font_manager
 from sklearn.metrics import classification_report, confusion_matrix
 
-from cli.console import one_line, replacing
+from cli.console import one_line
+from cli.files import replacing
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

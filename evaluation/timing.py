@@ -8,24 +8,15 @@ Prints a JSON object, with the number of parameters and the file's size. The tex
 import itertools
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 
-from cli.console import Parser, replacing, run_script
-from text.labelled import LabelledFile, read_classes
-from text.vocabulary import texts_of
+from cli.console import Parser, run_script
+from cli.files import replacing
+from text.labelled import read_split
 
 PASSES, SECONDS = 5, 0.3  # passes over texts, each of which lasts so long at least; the median counts
 CALLS, WARM_UP = 400, 40  # of one headline each
-
-
-def read_split(dataset, name):
-    """A split as a person reads it: its texts, and the index of each one's class, (N,)."""
-    data = Path(dataset) / "data"
-    blocks = list(LabelledFile(data / f"{name}.txt", read_classes(data / "class.txt")))
-    texts = [text for rows, _ in blocks for text in texts_of(rows)]
-    return texts, np.concatenate([labels for _, labels in blocks])
 
 
 def measure(predict_many, predict_one, texts):
@@ -54,7 +45,7 @@ def _spread(texts, count):
 
 def main():
     from engine.device import add_device_flags, describe_device
-    from predict import Predict  # torch; the functions above measure programs that have none, and their memory
+    from engine.predictor import Predict
 
     parser = Parser(__doc__)
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, of a network or of an encoder")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn import functional as F
 
-from models import base
+from models import base, layers
 
 
 @dataclass
@@ -24,11 +24,11 @@ class Model(nn.Module):
         super().__init__()
         self.num_blocks = (config.pad_size - 1).bit_length()
         self.embedding = embedding or base.Embedding(config)
-        self.region = base.Convolution(config.embed, config.num_filters, 3, before=1)
+        self.region = layers.Convolution(config.embed, config.num_filters, 3, before=1)
         self.convs = nn.ModuleList(
-            base.Convolution(config.num_filters, config.num_filters, 3, before=1) for _ in range(2)
+            layers.Convolution(config.num_filters, config.num_filters, 3, before=1) for _ in range(2)
         )
-        self.dropout = base.Dropout(config.dropout)
+        self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters, config.num_classes)
         base.init_weights(self)
 
@@ -42,7 +42,7 @@ class Model(nn.Module):
         return self.classifier(self.dropout(x[:, 0]))
 
     def convolve(self, x, mask):
-        hidden = base.penalty(mask, x.dtype)
+        hidden = layers.penalty(mask, x.dtype)
         for conv in self.convs:
             x = conv(F.relu(x + hidden))
         return x
@@ -50,5 +50,5 @@ class Model(nn.Module):
 
 def halve(x, mask):
     """Max-pooling over three tokens at every second one: T becomes ceil(T / 2), in the values and in their mask."""
-    x = F.pad(x + base.penalty(mask, x.dtype), (0, 0, 0, 2), value=float("-inf"))
+    x = F.pad(x + layers.penalty(mask, x.dtype), (0, 0, 0, 2), value=float("-inf"))
     return F.max_pool1d(x.transpose(1, 2), 3, 2).transpose(1, 2), mask[:, ::2]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from models import base
+from models import base, layers
 from models.tables import FACTORS, Bags, n_grams
 
 
@@ -30,7 +30,7 @@ class Model(nn.Module):
         super().__init__()
         sizes = [config.num_tokens - 1] + [config.n_gram_vocab] * (config.n_grams - 1)
         self.tables = nn.ModuleList(Bags(size, config.embed) for size in sizes)
-        self.dropout = base.Dropout(config.dropout)
+        self.dropout = layers.Dropout(config.dropout)
         self.hidden = nn.Linear(config.n_grams * config.embed, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, config.num_classes)
         base.init_weights(self)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models import base
+from models import base, layers
 
 
 @dataclass
@@ -25,13 +25,13 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = embedding or base.Embedding(config)
         self.convs = nn.ModuleList(
-            base.Convolution(config.embed, config.num_filters, size) for size in config.filter_sizes
+            layers.Convolution(config.embed, config.num_filters, size) for size in config.filter_sizes
         )
-        self.dropout = base.Dropout(config.dropout)
+        self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), config.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):
         x = self.embedding(batch)  # (B, T, E)
-        pooled = [F.relu(base.max_over_tokens(conv(x), batch.mask)) for conv in self.convs]  # (B, filters) each
+        pooled = [F.relu(layers.max_over_tokens(conv(x), batch.mask)) for conv in self.convs]  # (B, filters) each
         return self.classifier(self.dropout(torch.cat(pooled, dim=1)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from models import base
+from models import base, layers
 
 
 @dataclass
@@ -26,12 +26,12 @@ class Model(nn.Module):
     def __init__(self, config, embedding=None):
         super().__init__()
         self.embedding = embedding or base.Embedding(config)
-        self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
-        self.dropout = base.Dropout(config.dropout)
+        self.lstm = layers.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
+        self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.hidden_size + config.embed, config.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):
         x = self.embedding(batch)
-        pooled = [base.max_over_tokens(each, batch.mask) for each in (x, self.lstm(x, batch.lengths))]
+        pooled = [layers.max_over_tokens(each, batch.mask) for each in (x, self.lstm(x, batch.lengths))]
         return self.classifier(self.dropout(torch.relu(torch.cat(pooled, dim=1))))  # of (B, E + 2H)

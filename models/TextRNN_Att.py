@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from models import base
+from models import base, layers
 
 
 @dataclass
@@ -27,8 +27,8 @@ class Model(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.embedding = base.Embedding(config)
-        self.lstm = base.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
-        self.dropout = base.Dropout(config.dropout)
+        self.lstm = layers.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
+        self.dropout = layers.Dropout(config.dropout)
         self.score = nn.Linear(2 * config.hidden_size, 1, bias=False)
         self.hidden = nn.Linear(2 * config.hidden_size, config.hidden_size2)
         self.classifier = nn.Linear(config.hidden_size2, config.num_classes)

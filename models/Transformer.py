@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cli.console import UserError
-from models import base
+from models import base, layers
 
 
 @dataclass
@@ -35,14 +35,14 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.dropout = base.Dropout(dropout)
+        self.dropout = layers.Dropout(dropout)
 
     def forward(self, x, mask):
         B, T, D = x.shape
         q, k, v = (
             self.qkv(self.norm1(x)).view(B, T, 3, self.num_head, -1).permute(2, 0, 3, 1, 4)
         )  # (B, heads, T, D/heads)
-        seen = base.attention(q, k, v, mask[:, None, None])
+        seen = layers.attention(q, k, v, mask[:, None, None])
         x = x + self.dropout(self.out(seen.transpose(1, 2).reshape(B, T, D)))
         return x + self.dropout(self.down(F.relu(self.up(self.norm2(x)))))
 
@@ -59,7 +59,7 @@ class Model(nn.Module):
             Layer(width, config.hidden, config.num_head, config.dropout) for _ in range(config.num_encoder)
         )
         self.norm = nn.LayerNorm(width)
-        self.dropout = base.Dropout(config.dropout)
+        self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(width, config.num_classes)
 
     def forward(self, batch):
@@ -67,7 +67,7 @@ class Model(nn.Module):
         x = self.dropout(x * math.sqrt(x.shape[2]) + positions(x))
         for layer in self.layers:
             x = layer(x, batch.mask)
-        return self.classifier(self.dropout(base.max_over_tokens(self.norm(x), batch.mask)))
+        return self.classifier(self.dropout(layers.max_over_tokens(self.norm(x), batch.mask)))
 
 
 def positions(x):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from models import base, encoder
+from models import base, encoder, layers
 
 MASKS = 5
 
@@ -23,7 +23,7 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = encoder.Encoder(config)
         self.scores = nn.Parameter(torch.zeros(self.embedding.body.config.num_hidden_layers + 1))
-        self.dropout = base.Dropout(config.dropout)
+        self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(config.embed, config.num_classes)
         base.init_weights(self)
 

@@ -50,7 +50,8 @@ def tiny(tmp_path_factory):
 def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="cpu"):
     """Batches of these ids as rows of these lengths; `limit` defaults to the longest."""
     from engine.batches import Batches  # torch takes seconds to load, which not all tests need
-    from text.vocabulary import Rows, Vocabulary
+    from text.rows import Rows
+    from text.vocabulary import Vocabulary
 
     rows = Rows(ids, np.concatenate(([0], np.cumsum(lengths))))
     vocabulary = Vocabulary([chr(i) for i in range(max(ids, default=0) + 1)])

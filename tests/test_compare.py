@@ -16,12 +16,12 @@ import pytest
 import compare
 from cli.console import UserError
 from conftest import ENVIRONMENT, command, here, script, write_dataset
-from evaluation import job
-from evaluation import timing as speed
+from engine.predictor import Predict
+from evaluation import job, timing
 from evaluation.job import rows_seen
-from evaluation.leaderboard import mcnemar, median_run
-from evaluation.timing import read_split
-from predict import Predict
+from evaluation.leaderboard import median_run
+from evaluation.significance import mcnemar
+from text.labelled import read_split
 
 SMALL = ("--", "--num_epochs", 1, "--embed", 8, "--batch_size", 40, "--device", "cpu")
 MODELS = ("--models", "TextCNN", "FastText", "--seeds", 2)
@@ -36,8 +36,9 @@ def compare_here(*arguments):
             stack.enter_context(contextlib.redirect_stdout(file))
             stack.enter_context(contextlib.redirect_stderr(file))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr(speed, "SECONDS", 0.01)
-            here(patch, importlib.import_module(command[0].removesuffix(".py")).main, *command[1:])
+            patch.setattr(timing, "SECONDS", 0.01)
+            name, *rest = command[1:] if command[0] == "-m" else command
+            here(patch, importlib.import_module(name.removesuffix(".py")).main, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "call", call)

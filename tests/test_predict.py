@@ -18,9 +18,11 @@ import predict
 import run
 from cli.console import UserError
 from conftest import ROOT, command, here, script
+from engine import predictor
+from engine.predictions import Lines
+from engine.predictor import Predict
 from models import NETWORKS
-from predict import Predict
-from text.inputs import Lines, read_texts
+from text.inputs import read_texts
 
 TEXTS = ["央行下调存款准备金率", "北京二手房价格上涨", "", "A股三大股指收涨 券商股领跑" * 4]
 FEW = ("--num_epochs", 2, "--embed", 16, "--device", "cpu")
@@ -201,7 +203,7 @@ def test_ctrl_c_in_a_pipe_leaves_no_output(trained, tmp_path, many):
     out = tmp_path / "out" / "o.tsv"
     arguments = command("predict.py", "--dataset", trained, "--input", "-", "--output", out)
     process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-    rows = predict.CHUNK * (2 * min(os.cpu_count(), predict.WORKERS) + 3)  # more than wait for each other
+    rows = predict.CHUNK * (2 * min(os.cpu_count(), predictor.WORKERS) + 3)  # more than wait for each other
     process.stdin.write("\n".join(itertools.islice(itertools.cycle(many), rows)).encode())
     process.stdin.flush()  # and the pipe stays open: what came is predicted and written meanwhile
     part = out.with_name("o.tsv.tmp")
@@ -325,7 +327,8 @@ def test_the_default_is_the_sample_where_thucnews_is_not(trained, tmp_path):
     """In a copy of the project, trained nowhere else."""
     for path in ROOT.glob("*.py"):
         shutil.copy(path, tmp_path)
-    shutil.copytree(ROOT / "models", tmp_path / "models")
+    for room in ("cli", "text", "models", "engine"):
+        shutil.copytree(ROOT / room, tmp_path / room)
     shutil.copytree(trained, tmp_path / "sample")
     done = script(tmp_path / "predict.py", TEXTS[0], cwd=tmp_path)
     assert "No THUCNews/data/train.txt: the bundled sample is used (python download.py thucnews gets" in done.stderr

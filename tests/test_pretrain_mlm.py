@@ -13,7 +13,8 @@ import pretrain_mlm
 import pretrain_run
 from cli.console import UserError
 from conftest import here, pieces, sample_rows, script, write_encoder
-from pretrain_mlm import MaskedBatches, hold_out
+from engine.masking import MaskedBatches
+from pretrain_mlm import hold_out
 from test_run import KILL, interrupt
 from text.wordpieces import read_wordpieces
 

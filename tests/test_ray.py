@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from conftest import ENVIRONMENT, ROOT, script
-from predict import Predict
+from engine.predictor import Predict
 
 pytest.importorskip("ray")
 TEXTS = ["央行下调存款准备金率", "北京二手房价格上涨", "A股三大股指收涨 券商股领跑" * 4] * 5

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from cli.console import duration
 from conftest import batches_of, script, write_dataset
-from train_eval import PATIENCE, default_eval_every, duration, evaluate
+from train_eval import PATIENCE, default_eval_every, evaluate
 
 
 @pytest.mark.parametrize(

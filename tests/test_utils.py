@@ -3,7 +3,7 @@ import pytest
 
 from cli.console import UserError
 from conftest import write_dataset
-from text.vocabulary import Rows
+from text.rows import Rows
 from utils import read_dataset, say_what_is_cut
 
 
@@ -27,7 +27,7 @@ def test_word_mode(tmp_path, capsys):
 
 @pytest.mark.parametrize(("count", "pad_size"), [(1, 3), (2, 5), (150, 10), (5000, 20), (5000, 70)])
 def test_what_is_cut_is_told_with_the_length_that_keeps_most(count, pad_size, monkeypatch, capsys):
-    monkeypatch.setattr("vocabulary.BLOCK", 64)
+    monkeypatch.setattr("text.rows.BLOCK", 64)
     lengths = np.random.default_rng(count).integers(4, 60, count)
     say_what_is_cut(Rows(np.zeros(0), np.concatenate(([0], np.cumsum(lengths)))), pad_size, 50)
     cut, whole = (lengths > pad_size).sum(), np.quantile(lengths, 0.99, method="higher")

@@ -20,16 +20,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cli.console import UserError, say
-from text.labelled import digest_of
-from text.vocabulary import Rows
+from cli.console import LOCAL_RANK, UserError, say
+from text.files import digest_of
+from text.rows import Rows
 
 FORMAT = 1  # of an entry
 KEPT = 4  # entries of a split: other settings may come back
 STALE = 86400  # seconds, after which what an interrupted process left is removed
 PATIENCE = 600  # seconds that a rank waits for another one that writes nothing
 NAME = "chinese-text-classification"
-LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "0"))  # among the processes that torchrun started on this machine
 META = "meta.json"
 
 

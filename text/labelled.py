@@ -1,13 +1,9 @@
-"""Files of text: labelled rows in blocks, checked and as code points; other files as lines.
+"""Labelled files: class names, and the rows of a split, checked and as code points.
 
-A labelled file is read without a Python loop over its rows, but for the telling of bad ones.
+A labelled file is read without a Python loop over its rows, except to describe bad ones.
 """
 
-import bz2
-import gzip
 import hashlib
-import io
-import zlib
 from codecs import BOM_UTF8
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cli.console import UserError, bar
-from text.vocabulary import Rows, codepoints, text_of
+from cli.console import UserError
+from text.files import _pieces, decode
+from text.rows import Rows, codepoints, text_of, texts_of
 
-BLOCK = 1 << 19  # bytes of a file that are read at a time: what is made of them stays in the processor's cache
 NEWLINE, TAB = 10, 9
 SPACE = np.zeros(0x110000, bool)
 SPACE[[code for code in range(0x3001) if chr(code).isspace()]] = True
@@ -207,21 +203,6 @@ def _chunks(path, digest):
         yield b"".join((*parts, b"\n")).removeprefix(mark)
 
 
-def _pieces(path):
-    """A file's bytes, BLOCK at a time."""
-    empty = True
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(BLOCK):
-                yield piece
-                empty = False
-    except OSError as error:
-        present = ", ".join(sorted(entry.name for entry in path.parent.glob("*"))) or "nothing"
-        raise UserError(f"{path}: {error.strerror}; in {path.parent} there is: {present}") from error
-    if empty:
-        raise UserError(f"{path} is empty")
-
-
 def _ahead(function, items):
     """Pairs of an item and the future of `function(item)`, in order, while a thread works on those to come.
 
@@ -237,62 +218,9 @@ def _ahead(function, items):
             yield waiting.popleft()
 
 
-def digest_of(path):
-    """The sha256 of a file's bytes, in hexadecimal, as a LabelledFile that was read has it."""
-    digest = hashlib.sha256()
-    for piece in _pieces(path):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def lines_of(path, show=True):
-    """A file's lines as bytes, plain or out of a .gz or .bz2, never more than a few in memory; with `show` a bar."""
-    for block in blocks_of(path, show):
-        yield from io.BytesIO(block)
-
-
-def blocks_of(path, show=True):
-    """A file's bytes, plain or out of a .gz or .bz2, some whole lines at a time; with `show` a bar."""
-    path = Path(path)
-    opener = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix.lower(), lambda file: file)
-    try:
-        with open(path, "rb") as raw, opener(raw) as file:
-            size = path.stat().st_size or None  # a pipe has none
-            with bar(total=size, unit="B", unit_scale=True, desc=path.name, shown=show) as progress:
-                for block in whole_lines(file):
-                    if size:
-                        progress.update(raw.tell() - progress.n)
-                    yield block
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def whole_lines(file):
-    """The bytes of a file that is open, some whole lines at a time."""
-    while block := file.read(BLOCK):
-        yield block + file.readline()
-
-
-def decode(path, content, lines, advise=False):
-    """A file's bytes as text. Raises UserError with the line, counted from `lines` before, where they are no UTF-8.
-
-    With `advise` it tells the command that converts the file.
-    """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = lines + content[: error.start].count(b"\n") + 1
-        advice = _encoding_advice(path, content) if advise else "Save it as UTF-8"
-        raise UserError(f"{path}, line {line}: not UTF-8. {advice}") from error
-    return text.removeprefix("\ufeff") if lines == 0 else text
-
-
-def _encoding_advice(path, content):
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "gb18030"
-    if encoding == "gb18030":
-        try:
-            content.decode(encoding)
-        except UnicodeDecodeError:
-            return "Save it as UTF-8"
-    command = f"from pathlib import Path; p = Path({str(path)!r}); p.write_text(p.read_text('{encoding}'), 'utf-8')"
-    return f'It reads as {encoding.upper()}; to convert it: python -c "{command}"'
+def read_split(dataset, name):
+    """A split as a person reads it: its texts, and the index of each one's class, (N,)."""
+    data = Path(dataset) / "data"
+    blocks = list(LabelledFile(data / f"{name}.txt", read_classes(data / "class.txt")))
+    texts = [text for rows, _ in blocks for text in texts_of(rows)]
+    return texts, np.concatenate([labels for _, labels in blocks])

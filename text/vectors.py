@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.console import UserError, replacing, say
-from text.labelled import lines_of
+from cli.console import UserError, say
+from cli.files import replacing
+from text.files import lines_of
 
 HOW_TO_MAKE = "make one with: python utils.py --dataset {} --vectors FILE"
 

@@ -5,68 +5,14 @@ import hashlib
 import itertools
 import json
 import re
-from typing import NamedTuple
 
 import numpy as np
 
 from cli.console import UserError
+from text.rows import Rows, ids_type, spans_of, texts_of
 
 UNK, PAD = "<UNK>", "<PAD>"
-BLOCK = 1 << 20  # entries of an array that may be larger than the memory
 SEGMENTERS = ("char", "space", "jieba")
-
-
-class Rows(NamedTuple):
-    """Rows of different lengths: row i is `ids[offsets[i]:offsets[i + 1]]`."""
-
-    ids: np.ndarray  # (tokens,)
-    offsets: np.ndarray  # (rows + 1,) int64
-
-    @property
-    def lengths(self):
-        return np.diff(self.offsets)
-
-    def length_blocks(self):
-        """The lengths, a block at a time: of a hundred million rows all at once are most of a gigabyte."""
-        for start in range(0, len(self.offsets) - 1, BLOCK):
-            yield np.diff(self.offsets[start : start + BLOCK + 1])
-
-
-def blocks(array):
-    """A large array, a block at a time."""
-    return (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
-
-
-def ids_type(count):
-    """The type of ids below `count`, as small as can be."""
-    return np.uint16 if count <= 1 << 16 else np.int32
-
-
-def gather(flat, starts, lengths):
-    """Rows of the spans `flat[starts[i]:starts[i] + lengths[i]]`."""
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-    if offsets[-1] == len(flat) and np.array_equal(starts, offsets[:-1]):
-        return Rows(flat, offsets)
-    shift = np.repeat(starts - offsets[:-1], lengths)
-    shift += np.arange(offsets[-1])
-    return Rows(flat[shift], offsets)
-
-
-def concatenate(parts):
-    """One `Rows` of several."""
-    lengths = np.concatenate([part.lengths for part in parts])
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-    return Rows(np.concatenate([part.ids for part in parts]), offsets)
-
-
-def codepoints(text):
-    """A text's characters as an array of Unicode code points, uint32."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
-def text_of(codes):
-    """The inverse of `codepoints`."""
-    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def words(text, segmenter):
@@ -198,19 +144,6 @@ class Vocabulary:
     def encode_texts(self, texts):
         """A list of texts as a `Rows` of ids."""
         return self.encode(spans_of(texts))
-
-
-def spans_of(texts):
-    """A list of texts as a `Rows` of code points."""
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    return Rows(codepoints("".join(texts)), np.concatenate(([0], np.cumsum(lengths))))
-
-
-def texts_of(spans):
-    """The inverse of `spans_of`."""
-    text = text_of(spans.ids)
-    ends = spans.offsets.tolist()
-    return [text[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _word_rows(tokens, number):

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from cli.console import UserError, say
-from text.labelled import decode
-from text.vocabulary import Rows, blocks, concatenate, gather, spans_of, texts_of
+from text.files import decode
+from text.rows import Rows, blocks, concatenate, gather, spans_of, texts_of
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHUNK = 1 << 15  # texts that are tokenised at a time

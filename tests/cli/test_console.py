@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.console import UserError, boolean, number, replacing
+from cli.console import UserError, boolean, number
+from cli.files import replacing
 
 
 def test_booleans():

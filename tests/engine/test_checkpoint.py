@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cli.console import UserError
-from engine import checkpoint
+from engine import checkpoint, resume
 from engine.batches import Batch
 from models import ENCODERS, NETWORKS, model_module
 from text.vocabulary import Vocabulary
@@ -62,7 +62,7 @@ def test_a_checkpoint_of_another_version_is_told(tmp_path, part):
 
 
 def test_a_state_to_resume_from_is_no_checkpoint(tmp_path):
-    checkpoint.State(tmp_path / "m.resume", {}, torch.device("cpu")).save({"step": 3})
+    resume.State(tmp_path / "m.resume", {}, torch.device("cpu")).save({"step": 3})
     with pytest.raises(UserError, match="no checkpoint of this toolkit"):
         checkpoint.load(tmp_path / "m.resume")
 

@@ -107,11 +107,12 @@ def test_no_thread_of_the_group_is_left_to_abort_the_process(tmp_path):
     program.write_text(
         f"""import os, sys, torch
 sys.path.insert(0, {str(ROOT)!r})
-from engine import device as runtime
+from engine.ranks import parallel
+from engine.runs import training
 def threads():
     return sum("gloo" in open(f"/proc/self/task/{{task}}/comm").read() for task in os.listdir("/proc/self/task"))
-with runtime.training(torch.device("cpu")):
-    model = runtime.parallel(torch.nn.Linear(3, 3), torch.device("cpu"))
+with training(torch.device("cpu")):
+    model = parallel(torch.nn.Linear(3, 3), torch.device("cpu"))
     model(torch.ones(2, 3)).sum().backward()
     assert threads() > 0
     del model
@@ -126,18 +127,18 @@ assert threads() == 0
 def test_memory_waits_for_the_next_step():
     program = """
 import resource, torch
-from engine import device as runtime
+from engine import device
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def resident():
     return int(open("/proc/self/statm").read().split()[1])
-runtime.keep_memory()
+device.keep_memory()
 before = faults()
 for _ in range(40):
     torch.ones(1 << 24)
 print(faults() - before)
 before = resident()
-runtime.release_memory()
+device.release_memory()
 print(before - resident())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", cwd=ROOT, check=True)

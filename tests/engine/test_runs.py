@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engine.runs import class_weights
+from engine.losses import class_weights
 
 
 def test_balanced_weights_and_an_absent_class():

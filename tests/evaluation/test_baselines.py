@@ -9,7 +9,7 @@ import pytest
 
 from conftest import ROOT, here, script
 from evaluation import baselines as peers
-from evaluation.timing import read_split
+from text.labelled import read_split
 
 
 def test_the_svm_is_trained_tested_and_timed(tiny, tmp_path):

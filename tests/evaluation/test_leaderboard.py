@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation import leaderboard
-from evaluation.leaderboard import holm, mcnemar, median_run, pareto, rank, right_rows, standing, summary, table
+from evaluation.leaderboard import median_run, rank, right_rows, standing, summary, table
+from evaluation.significance import holm, mcnemar, pareto
 
 
 def test_mean_and_sample_standard_deviation():

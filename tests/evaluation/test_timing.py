@@ -2,20 +2,20 @@ import time
 
 import pytest
 
-from evaluation import timing as speed
+from evaluation import timing
 
 
 def test_rows_and_single_calls_are_timed(monkeypatch):
-    monkeypatch.setattr(speed, "SECONDS", 0.02)
-    monkeypatch.setattr(speed, "CALLS", 20)
-    monkeypatch.setattr(speed, "WARM_UP", 2)
+    monkeypatch.setattr(timing, "SECONDS", 0.02)
+    monkeypatch.setattr(timing, "CALLS", 20)
+    monkeypatch.setattr(timing, "WARM_UP", 2)
     seen = []
 
     def one(text):
         seen.append(text)
         time.sleep(0.002)
 
-    measured = speed.measure(lambda texts: time.sleep(0.0001 * len(texts)), one, [f"{i}" for i in range(100)])
+    measured = timing.measure(lambda texts: time.sleep(0.0001 * len(texts)), one, [f"{i}" for i in range(100)])
     assert 3000 < measured["rows_per_second"] < 10000
     assert 2 <= measured["p50_ms"] <= measured["p99_ms"]
     assert len(seen) == 22
@@ -30,4 +30,4 @@ def test_rows_and_single_calls_are_timed(monkeypatch):
     ],
 )
 def test_texts_are_of_all_the_split(texts, count, spread):
-    assert "".join(speed._spread(texts, count)) == spread
+    assert "".join(timing._spread(texts, count)) == spread

@@ -14,7 +14,7 @@ from cli.console import UserError
 from conftest import batches_of, pieces, write_encoder
 from engine.batches import Batch
 from models import ENCODERS, model_module
-from models.encoder import read_settings
+from models.encoder_files import read_settings
 
 KINDS = ("Bert", "Ernie", "Electra", "Albert")
 CLASSES = 3

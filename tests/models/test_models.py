@@ -7,12 +7,13 @@ from torch import nn
 
 from conftest import batches_of
 from engine.batches import Batch
+from engine.losses import Tally
 from engine.optimizers import LazyAdam, RowAdagrad, make_optimizers
-from models import NETWORKS, base, model_module
-from models.base import Dropout, describe
+from models import NETWORKS, layers, model_module
+from models.base import describe
+from models.layers import Dropout
 from models.tables import Table, n_grams
 from models.Transformer import Layer
-from train_eval import Tally
 
 TOKENS, CLASSES = 500, 7
 LSTMS = ("TextRNN", "TextRNN_Att", "TextRCNN")
@@ -142,7 +143,7 @@ def test_attention_heads_are_those_of_torch():
 
 def test_an_lstm_of_rows_of_different_lengths_is_torchs_packed_one():
     torch.manual_seed(0)
-    ours, reference = base.BiLSTM(6, 4, num_layers=2), nn.LSTM(6, 4, 2, bidirectional=True, batch_first=True)
+    ours, reference = layers.BiLSTM(6, 4, num_layers=2), nn.LSTM(6, 4, 2, bidirectional=True, batch_first=True)
     for layer in range(2):
         for part, suffix in ((ours.forwards[layer], ""), (ours.backwards[layer], "_reverse")):
             for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
@@ -182,20 +183,20 @@ def test_a_step_touches_the_rows_of_its_batch_alone():
 
 def test_a_convolution_is_torchs():
     torch.manual_seed(0)
-    ours, reference = base.Convolution(6, 5, 3, before=1), nn.Conv1d(6, 5, 3, padding=1)
+    ours, reference = layers.Convolution(6, 5, 3, before=1), nn.Conv1d(6, 5, 3, padding=1)
     ours.weight.data = reference.weight.data.transpose(1, 2).flatten(1)
     ours.bias.data = reference.bias.data
     x = torch.randn(4, 7, 6)
     torch.testing.assert_close(ours(x), reference(x.transpose(1, 2)).transpose(1, 2), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("tokens", [5, base.PLAIN_ATTENTION + 1])
+@pytest.mark.parametrize("tokens", [5, layers.PLAIN_ATTENTION + 1])
 def test_attention_is_torchs(tokens):
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, tokens, 8)
     mask = (torch.arange(tokens) < torch.tensor([tokens, 2])[:, None])[:, None, None]
     expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    torch.testing.assert_close(base.attention(query, key, value, mask), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(layers.attention(query, key, value, mask), expected, atol=1e-5, rtol=0)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():

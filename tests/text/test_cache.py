@@ -7,11 +7,11 @@ import pytest
 
 from cli.console import UserError
 from conftest import sample_rows, write_dataset
-from text import cache
-from text import labelled as textfile
+from text import cache, files
 from text.cache import KEPT, STALE, Spool, cached
-from text.labelled import LabelledFile, digest_of
-from text.vocabulary import concatenate, texts_of
+from text.files import digest_of
+from text.labelled import LabelledFile
+from text.rows import concatenate, texts_of
 from utils import read_dataset
 
 
@@ -220,7 +220,7 @@ def test_a_dataset_is_the_same_from_the_cache_and_whatever_the_blocks(tmp_path, 
         patch.setattr(LabelledFile, "__iter__", None)  # nothing is read
         assert contents(read_dataset(directory, **settings)) == first
     assert capsys.readouterr().err == told
-    monkeypatch.setattr(textfile, "BLOCK", 100)
+    monkeypatch.setattr(files, "BLOCK", 100)
     monkeypatch.setattr(cache, "FORMAT", -1)
     assert contents(read_dataset(directory, **settings)) == first
     assert capsys.readouterr().err == told

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from cli.console import UserError
-from text import labelled as textfile
-from text.inputs import Lines, most_probable, read_texts
+from engine.predictions import Lines, most_probable
+from text import files
+from text.inputs import read_texts
 
 CONTENT = "\ufeff一条新闻\r\n\r\n A股\t涨\r停 \n\n\u2028🀄坏\ud83d\r\r\n末行"
 TEXTS = ["一条新闻", "", " A股\t涨\r停 ", "", "\u2028🀄坏?", "末行"]
@@ -17,7 +18,7 @@ TEXTS = ["一条新闻", "", " A股\t涨\r停 ", "", "\u2028🀄坏?", "末行"]
 @pytest.mark.parametrize("block", [1, 5, 1 << 18])
 @pytest.mark.parametrize("end", ["", "\n", "\n\n"])
 def test_a_line_is_a_text(tmp_path, monkeypatch, block, end):
-    monkeypatch.setattr(textfile, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     content = (CONTENT + end).encode(errors="replace")
     (tmp_path / "t.txt").write_bytes(content)
     expected = TEXTS + [""] * (len(end) - 1)
@@ -65,7 +66,7 @@ def test_bad_input_is_told_with_its_line(tmp_path, name, content, message):
 
 @pytest.mark.parametrize("block", [1, 5, 1 << 18])
 def test_the_line_that_is_not_utf8_is_told(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(textfile, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     (tmp_path / "t.txt").write_bytes("新闻\n".encode() * 99 + b"\n\xff\n" + "新闻\n".encode() * 99)
     with pytest.raises(UserError, match="line 101: not UTF-8"):
         list(read_texts(str(tmp_path / "t.txt"), None, show=False))

@@ -3,9 +3,9 @@ import pytest
 
 from cli.console import UserError
 from conftest import ROOT, SHARED
-from text import labelled as textfile
+from text import files
 from text.labelled import LabelledFile, read_classes
-from text.vocabulary import texts_of
+from text.rows import texts_of
 
 
 def read(path, content, classes=("财经", "房产"), notes=None):
@@ -41,7 +41,7 @@ def test_what_is_read(tmp_path, content):
 def test_blocks_do_not_show(tmp_path, monkeypatch, block):
     rows = [(f"第{i}条新闻" + "长" * (i % 7), 0) for i in range(50)] + [("长" * 300, 1)]
     content = "".join(f"{text}\t{label}\n" for text, label in rows)
-    monkeypatch.setattr(textfile, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     texts, labels = read(tmp_path / "train.txt", content)
     assert list(zip(texts, labels, strict=True)) == rows
 
@@ -70,7 +70,7 @@ def test_a_bad_row_is_told_with_its_line(tmp_path, line, problem):
 
 
 def test_of_many_bad_rows_ten_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(textfile, "BLOCK", 40)
+    monkeypatch.setattr(files, "BLOCK", 40)
     with pytest.raises(UserError) as error:
         read(tmp_path / "train.txt", "好\t0\n" + "坏\n" * 25)
     lines = str(error.value).split("\n")
@@ -112,7 +112,7 @@ def test_another_encoding_is_told_with_the_command_that_converts(tmp_path, encod
 
 @pytest.mark.parametrize("block", [2, 1 << 19])
 def test_the_line_that_is_not_utf8_is_told(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(textfile, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     with pytest.raises(UserError, match="line 3: not UTF-8"):
         read(tmp_path / "train.txt", "一\t0\n二\t1\n".encode() + b"\xff\xff\t1\n")
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from text.vocabulary import RawTokens, Rows, Vocabulary, choose_segmenter, spans_of, texts_of, words
+from text.rows import Rows, spans_of, texts_of
+from text.vocabulary import RawTokens, Vocabulary, choose_segmenter, words
 
 
 def vocabulary_of(texts, segmenter="char", max_vocab=10000):

@@ -72,7 +72,7 @@ def test_empty_texts_stay_empty_and_nothing_else(vocabulary):
 def test_many_texts(vocabulary, monkeypatch):
     texts = [text for text, _ in sample_rows("test", set(range(10)), 50)]
     expected = rows_of(vocabulary.encode_texts(texts))
-    monkeypatch.setattr("wordpieces.CHUNK", 7)
+    monkeypatch.setattr("text.wordpieces.CHUNK", 7)
     assert rows_of(vocabulary.encode_texts(texts)) == expected
 
 
