@@ -1,50 +1,45 @@
 """Trains models with several seeds each and compares them: the leaderboard of a dataset.
 
     python compare.py                                              # the seven networks, three seeds each
-    python compare.py --models TextCNN bert_CNN --seeds 5 --dataset D --peers svm fasttext
+    python compare.py --models TextCNN bert_CNN --seeds 5 --dataset D --baselines svm fasttext
     python compare.py --models TextCNN DPCNN -- --num_epochs 3 --device cpu      # after --: flags of every training
 
-Writes `leaderboard.md`, `.json` and `.png` into D/leaderboard, and there, under MODEL/seed-N, what each training
-writes, with what it prints in `run.log`. A training is a process of its own; the .json names its command. What is
-finished is not trained again: after an interruption the same command goes on, and with more models or seeds it trains
-only those. With other data, vectors, encoder, flags or defaults a run is made anew, and the one before is kept in
-seed-N.before. A new version of the code is not noticed: remove the directory.
+Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, and the files of each training to MODEL/seed-N there, with
+its output in `run.log`. A training is a separate process; the .json has its command. What is finished is not trained
+again: after an interruption the same command continues, and with more models or seeds it trains only those. With other
+data, vectors, encoder, flags or defaults a run is trained again, and the one before is kept in seed-N.before. A new
+version of the code is not detected: remove the directory. If a training fails, the others are compared, and the exit
+status is 1.
 """
 
-import contextlib
-import dataclasses
+from cli.start import run_script
+
 import datetime
-import hashlib
-import json
-import platform
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-from cli.console import Parser, UserError, echo, number, run_script, say
-from cli.files import ROOT, default_dataset
-from evaluation import baselines as peers
-from evaluation.job import Job
-from models import ENCODERS, NETWORKS, model_module
-from text import vectors
-from text.labelled import read_classes
+from cli.console import Parser, UserError, echo, number, say
+from cli.files import default_dataset
+from evaluation.baselines import BASELINES
+from evaluation.comparison import Comparison, competitors
+from models import ENCODERS, NETWORKS
 from utils import add_dataset_flag
 
-OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are given here
+OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are set here
 
 
 def parse_args():
-    """The flags; those after -- are `flags`, a list, and what a comparison has to know of them."""
+    """The flags. Those after -- are `flags`, a list, and parsed `known`, as far as a comparison needs them."""
     ours, flags = sys.argv[1:], []
     if "--" in ours:
-        place = ours.index("--")
-        ours, flags = ours[:place], ours[place + 1 :]
+        index = ours.index("--")
+        ours, flags = ours[:index], ours[index + 1 :]
     parser = Parser(__doc__)
     names = (*NETWORKS, *ENCODERS)
     parser.add_argument("--models", nargs="*", metavar="MODEL", choices=names, default=NETWORKS, help=", ".join(names))
-    parser.add_argument("--seeds", type=number(int, 1), default=3, help="runs of each model, with the seeds 1, 2, …")
-    parser.add_argument("--peers", nargs="+", choices=peers.PEERS, default=(), help="what else one would take")
+    parser.add_argument("--seeds", type=number(int, 1), default=3, help="number of runs of each model, seeds 1, 2, …")
+    parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=(), help="other programs to compare with")
     add_dataset_flag(parser)
     parser.add_argument("--output", type=Path, help="directory to write to (leaderboard in the dataset's)")
     args = parser.parse_args(ours)
@@ -55,101 +50,47 @@ def parse_args():
     for name in ("embedding", "bert_path", *OURS):
         known.add_argument(f"--{name}", nargs="?", const="")
     known = known.parse_known_args(flags)[0]
-    if twice := [name for name in OURS if getattr(known, name) is not None]:
-        parser.error(f"--{twice[0]} after --: each training is given its own")
+    twice = [name for name in OURS if getattr(known, name) is not None]
+    if twice:
+        parser.error(f"--{twice[0]} after --: it is set by compare.py")
     args.flags, args.known = flags, known
     return args
 
 
-class Data:
-    """What a comparison knows of a dataset: its classes, the splits' rows, each file's digest.
-
-    The files are read line by line: a process begins with its parent's peak of memory, on Linux, and this one is to
-    stay below those that it starts. What is wrong with a row the first run tells.
-    """
-
-    def __init__(self, directory):
-        self.directory = Path(directory)
-        data = self.directory / "data"
-        if not self.directory.is_dir():
-            raise UserError(f"--dataset {directory}: no such directory; expected one that holds data/class.txt")
-        self.classes = read_classes(data / "class.txt")
+def run_all(competitors, known):
+    """The records and the speed of each competitor, by name, and the reasons why others failed, by name."""
+    results, failures = {}, {}
+    count = sum(map(len, competitors))
+    for i, jobs in enumerate(competitors):
+        done = i * len(jobs)
         try:
-            self.digests = {name: _digest(data / name) for name in ("class.txt", "train.txt", "dev.txt", "test.txt")}
-            self.rows = {split: _count_rows(data / f"{split}.txt") for split in ("train", "dev", "test")}
-        except OSError as error:
-            raise UserError(f"{error.filename}: {error.strerror}") from error
+            records = [job.run_or_load(f"{done + k} of {count}") for k, job in enumerate(jobs, 1)]
+            records = [r | {"predictions": str(job.predictions())} for r, job in zip(records, jobs, strict=True)]
+            results[jobs[0].name] = records, jobs[0].speed(known.device, known.amp)
+        except UserError as error:
+            say(str(error))
+            failures[jobs[0].name] = str(error)
+    return results, failures
 
 
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _count_rows(path):
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
-        return sum(not line.isspace() for line in file)
-
-
-def plan_of_model(name, data, args):
-    """All that decides a model's results but for the seed."""
-    module = model_module(name)
-    plan = {"flags": args.flags, "defaults": dataclasses.asdict(module.Config())}
-    if name in ENCODERS:
-        from models.encoder_files import weights_digest, weights_file
-
-        directory = args.known.bert_path or ROOT / module.Config.directory
-        plan["encoder"] = None if args.known.scratch else weights_digest(weights_file(directory))
-    elif module.Config.takes_vectors:
-        path = vectors.find(data.directory, args.known.embedding)
-        plan["vectors"] = path and _digest(path)
-    return plan
-
-
-def jobs_of(args, data):
-    """Each competitor's jobs, one a seed: the models, and the peers that can run here."""
-    plans = {name: plan_of_model(name, data, args) for name in args.models}
-    for peer in dict.fromkeys(args.peers):
-        if reason := peers.missing(peer):
-            say(f"{peer}: {reason}; it has no row")
-        else:
-            plans |= {name: {"settings": peers.SETTINGS[name]} for name in peers.PEERS[peer]}
-    if not plans:
-        raise UserError("nothing to compare: no --models, and no --peers that can run here")
-    here, seeds = machine(), range(1, args.seeds + 1)
-    plans = json.loads(json.dumps({name: plan | data.digests for name, plan in plans.items()}))  # as a record gives it
-    return [[Job(name, s, plan, data, args.output, args.flags, here) for s in seeds] for name, plan in plans.items()]
-
-
-def machine():
-    """The processor, and how many cores this process may use."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration, subprocess.SubprocessError):
-        if sys.platform == "linux":
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-        elif sys.platform == "darwin":
-            name = subprocess.check_output(["sysctl", "-n", "machdep.cpu.brand_string"], encoding="utf-8").strip()
-    return f"{name}, {peers.cores()} cores"
-
-
-def about(args, data, rows):
-    """What a leaderboard says beside its rows, as data."""
+def about(args, comparison, rows, failures):
+    """The part of a leaderboard besides its rows, as data."""
     runs = [run for row in rows for run in row["runs"]]
-    devices = [row["speed"]["device"] for row in rows if row["kind"] != "peer"] or [rows[0]["speed"]["device"]]
+    devices = [row["speed"]["device"] for row in rows if row["kind"] != "baseline"] or [rows[0]["speed"]["device"]]
     versions = {}
     for name, version in (item for run in runs for item in run["versions"].items()):
         versions.setdefault(name, []).append(version)
     return {
         "dataset": {
-            "name": data.directory.resolve().name,
-            "rows": data.rows,
-            "classes": len(data.classes),
-            "digests": data.digests,
+            "name": comparison.directory.resolve().name,
+            "rows": comparison.rows,
+            "classes": len(comparison.classes),
+            "digests": comparison.digests,
         },
         "command": shlex.join(["python", "compare.py", *sys.argv[1:]]),
         "seeds": list(range(1, args.seeds + 1)),
         "flags": args.flags,
+        "failures": failures,
         "machines": list(dict.fromkeys(run["machine"] for run in runs)),
         "devices": list(dict.fromkeys(devices)),
         "versions": {name: " and ".join(sorted(set(found))) for name, found in versions.items()},
@@ -159,29 +100,27 @@ def about(args, data, rows):
 
 def main():
     args = parse_args()
-    data = Data(args.dataset or default_dataset())
-    args.output = args.output or data.directory / "leaderboard"
-    competitors = jobs_of(args, data)
-    jobs = [job for competitor in competitors for job in competitor]
+    comparison = Comparison(args.dataset or default_dataset(), args.output, args.flags)
+    jobs = comparison.jobs(competitors(args.models, args.baselines), args.seeds, args.known)
     try:
-        records = {job: job.finish(f"{i} of {len(jobs)}") for i, job in enumerate(jobs, 1)}
-        speeds = [competitor[0].speed(args.known.device, args.known.amp) for competitor in competitors]
+        results, failures = run_all(jobs, args.known)
     except KeyboardInterrupt:
-        say("Interrupted: the same command goes on")
+        say("Interrupted: the same command continues")
         sys.exit(130)
+    if results:
+        from evaluation import leaderboard  # matplotlib and scikit-learn, which take a second to import
 
-    from evaluation import leaderboard  # matplotlib and scikit-learn, which a mistaken flag need not wait for
-
-    rows = []
-    for competitor, speed in zip(competitors, speeds, strict=True):
-        runs = [records[job] | {"predictions": str(job.predictions())} for job in competitor]
-        rows.append(leaderboard.standing(competitor[0].name, competitor[0].kind, runs, speed))
-    rows = leaderboard.rank(rows)
-    leaderboard.write(args.output, about(args, data, rows), rows)
-    for row in rows:
-        accuracy, p50 = leaderboard.percent(row["accuracy"]), leaderboard.milliseconds(row["speed"]["p50_ms"])
-        echo(f"{row['model']:<12} {accuracy} %, one headline {p50}{', Pareto front' if row['pareto'] else ''}")
-    say(f"Leaderboard: {args.output / 'leaderboard.md'}, beside it .json and .png")
+        kinds = {competitor[0].name: competitor[0].kind for competitor in jobs}
+        rows = [leaderboard.row_of(name, kinds[name], runs, speed) for name, (runs, speed) in results.items()]
+        rows = leaderboard.rank(rows)
+        leaderboard.write(comparison.output, about(args, comparison, rows, failures), rows)
+        for row in rows:
+            accuracy, p50 = leaderboard.percent(row["accuracy"]), leaderboard.milliseconds(row["speed"]["p50_ms"])
+            echo(f"{row['model']:<12} {accuracy} %, one headline {p50}{', Pareto front' if row['pareto'] else ''}")
+        say(f"Leaderboard: {comparison.output / 'leaderboard.md'}, beside it .json and .png")
+    if failures:
+        say(f"Failed: {', '.join(failures)}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

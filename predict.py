@@ -1,34 +1,35 @@
 """Classifies texts with a trained network.
 
-    python predict.py 体验2D巅峰 "60年铁树开花形状似玉米芯(组图)"      # texts as arguments; with none, a prompt
-    python predict.py --input news.txt --output news.tsv               # a text a line; - is standard input
-    python predict.py --input news.csv --text title --format jsonl     # .csv .tsv .jsonl: a column's texts
-    python predict.py --model DPCNN --dataset D --top_k 3 一条新闻      # default: the checkpoint written last
+    python predict.py 体验2D巅峰 "60年铁树开花形状似玉米芯(组图)"      # texts as arguments; without any, a prompt
+    python predict.py --input news.txt --output news.tsv               # one text a line; - is standard input
+    python predict.py --input news.csv --text title --format jsonl     # .csv .tsv .jsonl: the texts of a column
+    python predict.py --model DPCNN --dataset D --top_k 3 一条新闻      # default: the newest checkpoint
 
 In Python, `Predict("TextCNN", dataset="THUCNews")` has `predict(text)`, `predict_list(texts)`, `predict_proba(texts)`.
 """
 
+from cli.start import run_script
+
 import collections
-import itertools
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from cli.console import Parser, UserError, number, run_script, say
+from cli.console import Parser, UserError, number, say
 from cli.files import replacing, shown
 from engine.device import add_device_flags
 from engine.predictions import Lines, most_probable
 from engine.predictor import Predict
 from text.inputs import read_texts
 
-CHUNK = 4096  # texts that a thread takes at a time
+CHUNK = 4096  # texts that a thread predicts together
 
 
 def prompt(predictor, top_k):
-    """Asks for texts and answers them until the input ends."""
-    say("A text, then Enter; an empty line or Ctrl-D ends.")
+    """Asks for texts and prints their classes until the input ends."""
+    say("Enter a text; an empty line or Ctrl-D ends.")
     while True:
         try:
             text = input("> ").strip()
@@ -44,22 +45,22 @@ def prompt(predictor, top_k):
 def parse_args(description, names):
     parser = Parser(description)
     parser.add_argument("texts", nargs="*", help="texts to classify")
-    parser.add_argument("--input", help="file of texts, a line each, or .jsonl, .csv, .tsv; - is standard input")
-    parser.add_argument("--text", metavar="COLUMN", help="the column or key of the texts in --input (text)")
-    parser.add_argument("--output", help="file to write (the screen)")
+    parser.add_argument("--input", help="file of texts: one a line, or .jsonl, .csv, .tsv; - is standard input")
+    parser.add_argument("--text", metavar="COLUMN", help="column or key of the texts in --input (text)")
+    parser.add_argument("--output", help="file to write (standard output)")
     parser.add_argument(
-        "--format", choices=["tsv", "jsonl"], help="of the output (tsv, or jsonl where --output says so)"
+        "--format", choices=["tsv", "jsonl"], help="format of the output (jsonl if --output ends so, otherwise tsv)"
     )
-    parser.add_argument("--top_k", type=number(int, 1), help="as many most probable classes, not only the first")
-    parser.add_argument("--checkpoint", help="checkpoint file, in place of --model and --dataset")
-    parser.add_argument("--model", choices=names, help="model (the one whose checkpoint was written last)")
-    parser.add_argument("--dataset", help="directory that training wrote to (THUCNews, else sample)")
+    parser.add_argument("--top_k", type=number(int, 1), help="number of most probable classes to print (the first)")
+    parser.add_argument("--checkpoint", help="checkpoint file, instead of --model and --dataset")
+    parser.add_argument("--model", choices=names, help="model (the one with the newest checkpoint)")
+    parser.add_argument("--dataset", help="directory that training wrote to (THUCNews, or sample if that is missing)")
     add_device_flags(parser)
     args = parser.parse_args()
     if args.texts and args.input:
         parser.error("texts and --input are both given, expected one of them")
     if args.checkpoint and (args.model or args.dataset):
-        parser.error("--checkpoint is given, and --model or --dataset too: expected one way to name the checkpoint")
+        parser.error("--checkpoint and --model or --dataset are both given, expected one way to name the checkpoint")
     return args
 
 
@@ -70,26 +71,27 @@ def main(predict=Predict, description=__doc__):
     top_k = min(args.top_k, len(predictor.classes)) if args.top_k else None
     if not args.texts and not args.input and sys.stdin.isatty():
         if args.output or args.format:
-            raise UserError("--output and --format are for texts that are given as arguments or with --input")
+            raise UserError("--output and --format need texts as arguments or with --input")
         prompt(predictor, top_k)
         return
     show_bar = bool(args.output) or not sys.stdout.isatty()
-    texts = iter(args.texts) if args.texts else read_texts(args.input or "-", args.text, show_bar)
-    kind = args.format or ("jsonl" if Path(args.output or "").suffix == ".jsonl" else "tsv")
-    lines = Lines(kind, predictor.classes, top_k)
+    blocks = iter([args.texts]) if args.texts else read_texts(args.input or "-", args.text, show_bar)
+    name = args.format or ("jsonl" if Path(args.output or "").suffix == ".jsonl" else "tsv")
+    lines = Lines(name, predictor.classes, top_k)
     if args.output:
         with replacing(args.output, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-            write_all(predictor, texts, lines, file)
+            write_all(predictor, blocks, lines, file)
     else:
-        write_all(predictor, texts, lines, sys.stdout)
+        write_all(predictor, blocks, lines, sys.stdout)
     if predictor.cut:
         say(f"{predictor.cut} texts were longer than the {predictor.saved.config.pad_size} tokens that the model reads")
 
 
-def write_all(predictor, texts, lines, file):
-    """Writes the texts' lines: this thread reads and writes, others encode, predict and format, a chunk each.
+def write_all(predictor, blocks, lines, file):
+    """Writes the texts' lines: this thread reads and writes; others encode, predict and format a chunk each.
 
-    A few chunks are in memory at a time. Whatever goes wrong, in whichever thread, ends all of them.
+    blocks: lists of texts, an empty one if the next text has not arrived yet. A few chunks are in memory at a time. An
+    error in any thread ends all of them.
     """
 
     def work(chunk):
@@ -107,10 +109,13 @@ def write_all(predictor, texts, lines, file):
     workers, cores = predictor.workers
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores,))
     try:
-        while chunk := list(itertools.islice(texts, CHUNK)):
-            waiting.append(pool.submit(work, chunk))
-            while waiting and (len(waiting) > 2 * workers or waiting[0].done()):
+        for chunk in chunks_of(blocks):
+            if chunk:
+                waiting.append(pool.submit(work, chunk))
+            while waiting and (not chunk or len(waiting) > 2 * workers or waiting[0].done()):
                 finish()
+            if not chunk:
+                file.flush()
         while waiting:
             finish()
     finally:
@@ -118,6 +123,23 @@ def write_all(predictor, texts, lines, file):
         pool.shutdown(cancel_futures=True)
         predictor.stopped = False
         torch.set_num_threads(threads)
+
+
+def chunks_of(blocks):
+    """Lists of texts as lists of `CHUNK` texts. If a list is empty, those before it follow at once, and it too."""
+    texts = []
+    for block in blocks:
+        texts += block
+        while len(texts) >= CHUNK:
+            yield texts[:CHUNK]
+            texts = texts[CHUNK:]
+        if not block:
+            if texts:
+                yield texts
+            yield []
+            texts = []
+    if texts:
+        yield texts
 
 
 if __name__ == "__main__":

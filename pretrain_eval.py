@@ -1,4 +1,4 @@
-"""What differs for encoders in training: parameter groups, frozen layers, warm-up; the loop is `train_eval`'s."""
+"""How the training of encoders differs: parameter groups, frozen layers, warm-up. The loop is `train_eval`'s."""
 
 import torch
 
@@ -8,25 +8,25 @@ from cli.console import UserError
 def make_optimizers(model, config, layers=(), layer_decay=1.0):
     """AdamW without weight decay on biases and LayerNorm.
 
-    layers: an encoder's parameters from the bottom up, a list a layer; at each, from the top down, the learning rate
-    is multiplied by `layer_decay`. All other parameters have it whole.
+    layers: an encoder's parameters from the bottom up, a list a layer. The learning rate is multiplied by
+    `layer_decay` at each layer, from the top down. All other parameters use the full rate.
     """
     depth = {id(weight): len(layers) - i for i, layer in enumerate(layers) for weight in layer}
-    groups = {}
+    weights = {}
     for weight in model.parameters():
         if weight.requires_grad:
             rate = config.learning_rate * layer_decay ** depth.get(id(weight), 0)
             decay = config.weight_decay if weight.dim() > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(weight)
-    settings = [
-        {"params": weights, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-        for (rate, decay), weights in groups.items()
+            weights.setdefault((rate, decay), []).append(weight)
+    groups = [
+        {"params": params, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), params in weights.items()
     ]
-    return [torch.optim.AdamW(settings, fused=True)]
+    return [torch.optim.AdamW(groups, fused=True)]
 
 
 def freeze(encoder, count):
-    """Keeps the embedding and the `count` lowest layers of an encoder as they are; with 0 everything learns."""
+    """Excludes the embedding and the `count` lowest layers of an encoder from training; with 0 all are trained."""
     layers = encoder.layers()
     if count >= len(layers):
         raise UserError(

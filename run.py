@@ -4,22 +4,25 @@ python run.py --model TextCNN                          # TextRNN TextRNN_Att Tex
 python run.py --model TextCNN --dataset D              # D/data has class.txt, train.txt, dev.txt, test.txt
 python run.py --model DPCNN --embedding random --pad_size 64 --num_epochs 10
 python run.py --model TextRNN --word True              # words instead of characters
-python run.py --model TextCNN --resume                 # goes on where it was interrupted
+python run.py --model TextCNN --resume                 # continues where it was interrupted
 """
 
-import hashlib
+from cli.start import run_script
+
+import dataclasses
 import time
 from pathlib import Path
 
 import torch
 
-from cli.console import Parser, UserError, duration, echo, run_script, say
-from cli.files import default_dataset
-from engine.device import describe_device, pick_device
+from cli.console import Parser, UserError, duration, echo, say
+from cli.files import default_dataset, digest_of
+from engine.checkpoint import Classifier
+from engine.device import Compute, describe_device
 from engine.optimizers import make_optimizers
-from engine.runs import add_run_flags, classifier, training
+from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
 from models import NETWORKS, model_module
-from models.base import add_config_flags, config_of
+from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
 from train_eval import train_and_test
 from utils import add_dataset_flag, add_text_flags, read_dataset, say_what_is_cut
@@ -27,9 +30,7 @@ from utils import add_dataset_flag, add_text_flags, read_dataset, say_what_is_cu
 
 def parse_args():
     first = Parser(add_help=False)
-    first.add_argument(
-        "--model", choices=NETWORKS, default="TextCNN", help="the network; it decides the defaults below"
-    )
+    first.add_argument("--model", choices=NETWORKS, default="TextCNN", help="network; decides the defaults below")
     name = first.parse_known_args()[0].model
     parser = Parser(__doc__, parents=[first])
     add_dataset_flag(parser)
@@ -41,7 +42,7 @@ def parse_args():
 
 
 def read_vectors(args, config, vocabulary):
-    """The vocabulary's pre-trained vectors, (N, E), and their file's digest; two Nones where they start random."""
+    """The vocabulary's pre-trained vectors, (N, E), and the digest of their file; None and None for random ones."""
     if not config.takes_vectors:
         if args.embedding not in (None, "random"):
             say(f"{args.model} starts from random vectors: --embedding {args.embedding} is not used")
@@ -53,32 +54,34 @@ def read_vectors(args, config, vocabulary):
     weights = vectors.load(path, vocabulary, args.seed)
     if args.embed not in (type(config).embed, weights.shape[1]):
         raise UserError(f"--embed {args.embed}, but the vectors in {path} are {weights.shape[1]} wide")
-    config.embed = weights.shape[1]
-    return weights, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return weights, digest_of(path)[:16]
 
 
 def main():
     args = parse_args()
     start = time.monotonic()
-    device = pick_device(args.device)
-    module = model_module(args.model)
-    config = config_of(args, module.Config)
+    compute = Compute.of(args)
+    config = config_of(args, model_module(args.model).Config)
     args.dataset = Path(args.dataset or default_dataset())
     echo("Loading data...")
     dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
-    echo(f"Vocab size: {len(dataset.vocabulary)}")
+    classes, vocabulary = dataset.classes, dataset.vocabulary
+    echo(f"Vocab size: {len(vocabulary)}")
     say_what_is_cut(dataset.train.rows, config.pad_size)
-    weights, digest = read_vectors(args, config, dataset.vocabulary)
-    torch.manual_seed(args.seed)
-    model = module.Model(config.fit(len(dataset.classes), len(dataset.vocabulary)))
+    weights, digest = read_vectors(args, config, vocabulary)
     if weights is not None:
-        model.embedding.load(weights)
-    echo(f"Time usage: {duration(time.monotonic() - start)}")
-    say(f"Device: {describe_device(device)}")
-    settings = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
-    with training(device):
-        optimizers = make_optimizers(model.to(device), config.learning_rate)
-        train_and_test(classifier(args, config, model, dataset, device, optimizers, settings), dataset)
+        config = dataclasses.replace(config, embed=weights.shape[1])
+    with training(compute.device, Output(args.output or args.dataset, args.model)):
+        torch.manual_seed(args.seed)
+        model = model_module(args.model).Model(config, DataSpec(len(classes), len(vocabulary)))
+        if weights is not None:
+            model.embedding.load(weights)
+        echo(f"Time usage: {duration(time.monotonic() - start)}")
+        say(f"Device: {describe_device(compute.device)}")
+        updates = Updates(make_optimizers(model.to(compute.device), config.learning_rate), accumulate=args.accumulate)
+        fingerprint = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
+        classifier = Classifier(args.model, config, classes, vocabulary, None, model)
+        train_and_test(run_of_classifier(args, compute, classifier, dataset, updates, fingerprint), dataset)
 
 
 if __name__ == "__main__":

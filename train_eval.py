@@ -1,6 +1,6 @@
-"""Training and validation: the one loop, early stopping, resuming.
+"""Training, validation and test: the one loop, early stopping, resuming, the report.
 
-Prints a run's lines to standard output; messages and bars go to standard error.
+The lines of a run go to standard output; messages and bars go to standard error.
 """
 
 import contextlib
@@ -14,52 +14,53 @@ from tensorboardX import SummaryWriter
 
 from cli.console import RANK, RANKS, UserError, bar, duration, echo, say
 from cli.files import peak_memory
+from cli.installation import versions
 from engine import checkpoint, resume
 from engine.batches import infer
 from engine.device import autocast, release_memory, tensor_floats
-from engine.losses import Tally
-from engine.ranks import like_first, parallel, total
+from engine.losses import Loss, Tally
+from engine.ranks import all_reduce_sum, broadcast, parallel
 from engine.runs import Progress, new_log
 from text.rows import texts_of
 
-EVAL_COST = 1 / 3  # of validating a row, beside training on one: forward alone, against forward, backward and update
-EVAL_SHARE = 1 / 10  # of the training's cost that validations between the epochs' ends may take
+EVAL_COST = 1 / 3  # of validating a row, relative to training on it: forward, against forward, backward and update
+EVAL_SHARE = 1 / 10  # of the training's cost, for validations within an epoch
 EVAL_STEPS = 100  # at least, between two of them
 PATIENCE = 3  # validations at least, before a training stops early
 
 
 def train(run):
-    """Trains `run.model`; the best one by validation loss was given to `run.keep`. Returns the Progress.
+    """Trains `run.model` and gives the best one by validation loss to `run.keep`. Returns the Progress.
 
-    Raises UserError where a loss is not finite or the state to resume from is another run's.
+    Raises UserError if a loss is not finite, or if the state to resume from is of another run.
     """
-    config = run.config
-    scaler = torch.amp.GradScaler(run.device.type, enabled=run.amp == "fp16")
-    state = resume.State(run.state, run.settings, run.device, run.model, [*run.optimizers, scaler])
-    saved = state.restore() if run.resume else state.clear()
-    progress = Progress(**saved) if saved else Progress(log=new_log(run.logs))
+    config, compute, updates = run.config, run.compute, run.updates
+    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp == "fp16")
+    state = resume.State(run.output.state, run.fingerprint, compute.device, run.model, [*updates.optimizers, scaler])
+    progress = state.restore(Progress) if run.resume else state.clear()
+    progress = progress or Progress(log=new_log(run.output.logs))
     if progress.finished:
         return progress
-    if RANK:  # dropout masks of its own
+    if RANK:  # each rank has its own dropout masks
         torch.manual_seed(int(np.random.SeedSequence((run.seed, RANK, progress.step)).generate_state(1)[0]))
-    model = parallel(run.model.train(), run.device)
-    if run.compile:
+    model = parallel(run.model.train(), compute.device)
+    if compute.compile:
         model = torch.compile(model, dynamic=True)
     eval_every = run.eval_every or default_eval_every(len(run.train.labels), len(run.dev.labels), config.batch_size)
     start = time.monotonic() - progress.seconds
-    tally = Tally(run.device, run.loss_weight, run.label_smoothing)
-    log = str(run.logs / progress.log)
+    tally = Tally(compute.device, run.loss)
+    log = str(run.output.logs / progress.log)
     writing = SummaryWriter(log, purge_step=progress.step + 1, write_to_disk=RANK == 0)
-    with writing as writer, tensor_floats(run.device, run.amp):
+    with writing as writer, tensor_floats(compute.device, compute.amp):
         for epoch in range(progress.epoch, config.num_epochs):
             if progress.stopped:
                 break
             echo(f"Epoch [{epoch + 1}/{config.num_epochs}]")
             plan = run.train.shuffled(config.batch_size, run.seed, epoch)
             done = progress.step_in_epoch
-            for numbers in bar(plan[done:], total=len(plan), initial=done, desc=f"epoch {epoch + 1}", unit="step"):
-                set_rates(run, progress.step, config.num_epochs * len(plan))
-                take_step(run, model, run.train.parts(numbers, run.accumulate), scaler, tally)
+            for row_ids in bar(plan[done:], total=len(plan), initial=done, desc=f"epoch {epoch + 1}", unit="step"):
+                set_rates(updates, progress.step, config.num_epochs * len(plan))
+                take_step(run, model, run.train.parts(row_ids, updates.accumulate), scaler, tally)
                 progress.step += 1
                 progress.step_in_epoch += 1
                 epoch_ends = progress.step_in_epoch == len(plan)
@@ -77,35 +78,36 @@ def train(run):
 
 
 def finish(run, progress):
-    """Notes that all is done; from here on there is nothing to resume."""
+    """Saves that the run is over: there is nothing to resume."""
     progress.finished = True
-    resume.State(run.state, run.settings, run.device).save(dataclasses.asdict(progress))
+    resume.State(run.output.state, run.fingerprint, run.compute.device).save(dataclasses.asdict(progress))
 
 
-def set_rates(run, step, steps):
-    """Sets each group's learning rate to its share of the schedule's."""
-    if run.schedule:
-        for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
-            group["lr"] = group["initial_lr"] * run.schedule(step, steps)
+def set_rates(updates, step, steps):
+    """Sets each parameter group's learning rate by the schedule."""
+    if updates.schedule:
+        for group in (group for optimizer in updates.optimizers for group in optimizer.param_groups):
+            group["lr"] = group["initial_lr"] * updates.schedule(step, steps)
 
 
 def take_step(run, model, parts, scaler, tally):
-    """Forward and backward on each part of a batch, and one update: the gradients are those of the whole batch."""
-    weight = total(torch.stack([tally.weigh(part.labels) for part in parts]).sum())
-    for optimizer in run.optimizers:
+    """Forward and backward on each part of a batch, and one update with the gradients of the whole batch."""
+    optimizers, compute = run.updates.optimizers, run.compute
+    weight = all_reduce_sum(torch.stack([run.loss.weight(part.labels) for part in parts]).sum())
+    for optimizer in optimizers:
         optimizer.zero_grad()
     for i, part in enumerate(parts, 1):
-        alone = RANKS > 1 and i < len(parts)  # the ranks meet at the last part
+        alone = RANKS > 1 and i < len(parts)  # the last part averages the gradients over the ranks
         with model.no_sync() if alone else contextlib.nullcontext():
-            with autocast(run.device, run.amp):
+            with autocast(compute.device, compute.amp):
                 logits = model(part)
             loss = tally.add(logits[: len(part.labels)].float(), part.labels)
             scaler.scale(loss * (RANKS / weight)).backward()  # DistributedDataParallel divides by the ranks
-    for optimizer in run.optimizers:
+    for optimizer in optimizers:
         scaler.unscale_(optimizer)
-    if run.max_norm:
-        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.max_norm)
-    for optimizer in run.optimizers:
+    if run.updates.max_norm:
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.updates.max_norm)
+    for optimizer in optimizers:
         scaler.step(optimizer)
     scaler.update()
 
@@ -113,11 +115,11 @@ def take_step(run, model, parts, scaler, tally):
 def validate(run, progress, tally, writer, start):
     """Validates, prints the Iter line, writes the curves, keeps the best model, decides whether to stop."""
     train_loss, train_accuracy = tally.close()
-    with autocast(run.device, run.amp):
-        dev_loss, dev_accuracy = evaluate(run.model, run.dev, run.loss_weight)
+    with autocast(run.compute.device, run.compute.amp):
+        dev_loss, dev_accuracy = evaluate(run.model, run.dev, Loss(run.loss.class_weights))
     run.model.train()
     if not (math.isfinite(train_loss) and math.isfinite(dev_loss)):
-        raise UserError(f"the loss is no finite number any more at step {progress.step}; lower --learning_rate")
+        raise UserError(f"the loss is not a finite number at step {progress.step}; lower --learning_rate")
     point = {"step": progress.step, "train_loss": train_loss, "train_accuracy": train_accuracy}
     point |= {"dev_loss": dev_loss, "dev_accuracy": dev_accuracy}
     progress.history.append(point)
@@ -141,77 +143,74 @@ def validate(run, progress, tally, writer, start):
             writer.add_scalar(f"{name}/{split}", point[f"{split}_{name}"], progress.step)
 
 
-def evaluate(model, batches, loss_weight=None, keep=None):
-    """The mean loss and the accuracy over all rows; `keep` is given each batch's row numbers and logits, (B, C).
+def evaluate(model, batches, loss, keep=None):
+    """The mean loss and the accuracy over all rows and ranks.
 
-    Several ranks share the batches: each one's `keep` sees its own, the figures are those of all.
+    keep: is called with the row ids and logits, (B, C), of each batch of this rank.
     """
-    tally = Tally(batches.device, loss_weight)
-    for numbers, batch, logits in infer(model, batches, RANK, RANKS):
+    tally = Tally(batches.device, loss)
+    for row_ids, batch, logits in infer(model, batches, RANK, RANKS):
         tally.add(logits.float(), batch.labels)
         if keep:
-            keep(numbers, logits.float())
+            keep(row_ids, logits.float())
     return tally.close()
 
 
 def default_eval_every(train_rows, dev_rows, batch_size):
-    """Steps between validations within an epoch, so that they cost a tenth of the training, by row counts."""
+    """Steps between validations within an epoch, such that they cost a tenth of the training, by row counts."""
     rows = dev_rows * EVAL_COST / EVAL_SHARE
     return max(EVAL_STEPS, math.ceil(rows / min(batch_size, train_rows)))
 
 
 def train_and_test(run, dataset):
-    """What a script does with a classifier's Run."""
+    """Trains a classifier, tests its best checkpoint, prints and writes the report."""
     progress = train(run)
     if progress.finished:
-        say(f"This run is finished already, its report is in {run.logs / progress.log}; start anew without --resume")
+        say(f"This run is finished, its report is in {run.output.logs / progress.log}; start again without --resume")
     else:
-        run.optimizers.clear()  # what they hold is more than the model, and the test loads another one
+        run.updates.optimizers.clear()  # they hold more memory than the model, and the test loads another model
         test(run, progress, dataset)
 
 
 def test(run, progress, dataset):
-    """Tests the checkpoint, prints the report and writes it under the run's log."""
-    from evaluation import (
-        report,  # scikit-learn and matplotlib take a second to load, which a mistaken flag need not wait for
-    )
+    """Tests the checkpoint, prints the report and writes it to the run's log."""
+    from evaluation import report  # loads scikit-learn and matplotlib, which takes a second
 
     start = time.monotonic()
-    path = checkpoint.path_of(run.output, run.name)
-    model = like_first(checkpoint.load(path, run.device).model if RANK == 0 else run.model)
+    compute, path = run.compute, run.output.checkpoint
+    model = broadcast(checkpoint.load(path, compute.device).model if RANK == 0 else run.model)
     labels, classes = dataset.test.labels.astype(np.int64), dataset.classes
     best = torch.zeros(2, len(labels), dtype=torch.float64)  # each row's probability and class
 
-    def keep(numbers, logits):
+    def keep(row_ids, logits):
         probabilities, predicted = logits.softmax(dim=1).max(dim=1)
-        best[0, numbers], best[1, numbers] = probabilities.cpu().double(), predicted.cpu().double()
+        best[0, row_ids], best[1, row_ids] = probabilities.cpu().double(), predicted.cpu().double()
 
-    with autocast(run.device, run.amp):  # as `predict.Predict` computes
-        loss, accuracy = evaluate(model, dataset.batches("test", run.config.pad_size, run.device), keep=keep)
-    probabilities, predicted = total(best).numpy()
+    with autocast(compute.device, compute.amp):  # as `engine.predictor` computes
+        batches = dataset.batches("test", run.config.pad_size, compute.device)
+        loss, accuracy = evaluate(model, batches, Loss(), keep)
+    probabilities, predicted = all_reduce_sum(best).numpy()
     predicted = predicted.astype(np.int64)
     if RANK:
         return
-    text, data, matrix = report.test_report(labels, predicted, classes)
+    results, text = report.test_results(labels, predicted, classes)
     echo(f"Test Loss: {loss:>5.2},  Test Acc: {accuracy:>6.2%}")
     echo("Precision, Recall and F1-Score...")
     echo(text)
     echo("Confusion Matrix...")
-    echo(str(matrix))
+    echo(str(np.array(results["confusion_matrix"])))
     seconds = time.monotonic() - start
     echo(f"Time usage: {duration(seconds)}")
-    cuda = run.device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated(run.device) / 2**20 if cuda else peak_memory()
-    log = run.logs / progress.log
-    metrics = {"model": run.name, "device": str(run.device), "settings": run.settings}
-    metrics |= {"versions": checkpoint.versions(), "classes": classes}
-    metrics |= {"history": progress.history, "best_step": progress.best_step}
-    metrics["test"] = {"loss": loss, "accuracy": accuracy, "macro_f1": data["macro avg"]["f1-score"], "report": data}
-    metrics["test"]["confusion_matrix"] = matrix.tolist()
+    cuda = compute.device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(compute.device) / 2**20 if cuda else peak_memory()
+    metrics = {"model": run.output.name, "device": str(compute.device), "fingerprint": run.fingerprint}
+    metrics |= {"versions": versions(*checkpoint.PACKAGES), "classes": classes}
+    metrics |= {"history": progress.history, "best_step": progress.best_step, "test": {"loss": loss} | results}
     metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": memory}
+    log = run.output.logs / progress.log
     report.write_metrics(log, metrics)
-    report.write_predictions(log, texts_of(dataset.test.texts), labels, predicted, probabilities, classes)
+    report.write_predictions(log, texts_of(dataset.test.texts), labels, predicted, classes, probabilities)
     report.draw_losses(log, progress.history)
-    report.draw_confusion_matrix(log, matrix, classes)
+    report.draw_confusion_matrix(log, np.array(results["confusion_matrix"]), classes)
     finish(run, progress)
     say(f"Checkpoint: {path}; report, pictures and predictions: {log}")

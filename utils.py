@@ -1,4 +1,4 @@
-"""Datasets: read and checked, encoded as token ids.
+"""Datasets: read, checked and encoded as token ids.
 
     python utils.py --dataset D --vectors FILE      # the vocabulary's vectors, into D/data/embedding_<name>.npz
 
@@ -6,31 +6,34 @@ A dataset is a directory with `data/class.txt`, a class a line, and `data/{train
 `text<TAB>label` a line, the label an index into class.txt or a class's name.
 """
 
+from cli.start import run_script
+
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cli.console import Parser, UserError, boolean, number, run_script, say
+from cli.console import Parser, UserError, boolean, number, say
 from cli.files import default_dataset
+from cli.installation import version_of
 from engine.batches import Batches
 from text import cache, vectors
 from text.labelled import LabelledFile, read_classes
-from text.rows import Rows, ids_type, texts_of
-from text.vocabulary import SEGMENTERS, RawTokens, Vocabulary, choose_segmenter
+from text.rows import Rows, ids_dtype, texts_of
+from text.vocabulary import SEGMENTERS, TokenCounter, Vocabulary, choose_segmenter
 from text.wordpieces import WordPieces
 
-SEGMENTER_ROWS = 10000  # of train.txt that decide how its words are found
+SEGMENTER_ROWS = 10000  # rows of train.txt that decide its segmenter
 
 
 class Split(NamedTuple):
-    """A split's rows, encoded and uncut; the arrays lie in files and are read as they are used."""
+    """A split's rows, encoded and uncut, in arrays that are mapped from files."""
 
     rows: Rows
     labels: np.ndarray  # (N,) uint8, or int32 where there are more than 256 classes
-    digest: str  # of the file, to tell other data from the same
-    texts: Rows | None  # the code points of the rows, kept for the test split alone
+    digest: str  # of the file
+    texts: Rows | None  # the rows' code points, of the test split alone
 
 
 class Dataset(NamedTuple):
@@ -49,9 +52,9 @@ class Dataset(NamedTuple):
 
 
 def read_dataset(directory, vocabulary=None, word=False, segmenter="auto", max_vocab=10000):
-    """Reads a dataset; with no vocabulary given, it builds that of train.txt.
+    """Reads a dataset. Without a vocabulary, that of train.txt is built.
 
-    Raises UserError for whatever is wrong with its files.
+    Raises UserError if anything is wrong with its files.
     """
     classes = _read_classes(directory)
     if vocabulary:
@@ -65,7 +68,7 @@ def read_dataset(directory, vocabulary=None, word=False, segmenter="auto", max_v
 
 def _read_classes(directory):
     if not Path(directory).is_dir():
-        raise UserError(f"--dataset {directory}: no such directory; expected one that holds data/class.txt")
+        raise UserError(f"--dataset {directory}: no such directory; expected one with data/class.txt")
     return read_classes(Path(directory) / "data" / "class.txt")
 
 
@@ -74,50 +77,51 @@ def _read_train(directory, classes, word, segmenter, max_vocab):
     if not word and segmenter != "auto":
         raise UserError(f"--segmenter {segmenter} is for words: add --word True")
     path = Path(directory) / "data" / "train.txt"
-    settings = {"segmenter": segmenter if word else "char", "max_vocab": max_vocab}
-    settings |= {"classes": classes, "version": cache.version("rjieba") if word else None}
+    segmenter = segmenter if word else "char"
+    key = {"segmenter": segmenter, "max_vocab": max_vocab}
+    key |= {"classes": classes, "version": version_of("rjieba") if word else None}
 
     def fill(draft):
-        chosen, notes = _choose_segmenter(path, classes, settings["segmenter"])
-        raw, spool = RawTokens(chosen), cache.Spool(draft)
-        file = LabelledFile(path, classes, raw.look)
-        labels, offsets = draft.column("labels", _label_type(classes)), draft.offsets("rows.offsets")
-        for looked, numbers in file:
-            rows = raw.add(looked)
+        chosen, notes = _choose_segmenter(path, classes, segmenter)
+        counter, spool = TokenCounter(chosen), cache.Spool(draft)
+        file = LabelledFile(path, classes, counter.prepare)
+        labels, offsets = draft.column("labels", _label_dtype(classes)), draft.offsets("rows.offsets")
+        for prepared, block_labels in file:
+            rows = counter.add(prepared)
             spool.append(rows.ids)
             offsets.append(rows.offsets)
-            labels.append(numbers)
-        vocabulary = raw.vocabulary(max_vocab)
-        ids, table = draft.column("rows.ids", ids_type(len(vocabulary))), raw.ids(vocabulary)
+            labels.append(block_labels)
+        vocabulary = counter.vocabulary(max_vocab)
+        ids, table = draft.column("rows.ids", ids_dtype(len(vocabulary))), counter.final_ids(vocabulary)
         for part in spool:
             ids.append(table.take(part))
         notes += file.notes
         return {"digest": file.digest.hexdigest(), "notes": notes, "vocabulary": vocabulary.content}
 
-    entry = cache.cached(path, settings, fill)
+    entry = cache.cached(path, key, fill)
     return Vocabulary(**entry.meta["vocabulary"]), _split(entry)
 
 
 def _read_split(directory, name, classes, vocabulary, keep_texts=False):
     path = Path(directory) / "data" / f"{name}.txt"
-    settings = {"vocabulary": vocabulary.digest, "version": vocabulary.package and cache.version(vocabulary.package)}
-    settings |= {"classes": classes, "texts": keep_texts}
+    key = {"vocabulary": vocabulary.digest, "version": vocabulary.package and version_of(vocabulary.package)}
+    key |= {"classes": classes, "texts": keep_texts}
 
     def fill(draft):
         file = LabelledFile(path, classes, lambda texts: (vocabulary.encode(texts), texts))
-        labels = draft.column("labels", _label_type(classes))
-        ids, offsets = draft.column("rows.ids", ids_type(len(vocabulary))), draft.offsets("rows.offsets")
+        labels = draft.column("labels", _label_dtype(classes))
+        ids, offsets = draft.column("rows.ids", ids_dtype(len(vocabulary))), draft.offsets("rows.offsets")
         codes, ends = (draft.column("texts.ids", np.uint32), draft.offsets("texts.offsets")) if keep_texts else (0, 0)
-        for (rows, texts), numbers in file:
+        for (rows, texts), block_labels in file:
             ids.append(rows.ids)
             offsets.append(rows.offsets)
-            labels.append(numbers)
+            labels.append(block_labels)
             if keep_texts:
                 codes.append(texts.ids)
                 ends.append(texts.offsets)
         return {"digest": file.digest.hexdigest(), "notes": file.notes}
 
-    return _split(cache.cached(path, settings, fill))
+    return _split(cache.cached(path, key, fill))
 
 
 def _split(entry):
@@ -125,12 +129,12 @@ def _split(entry):
     return Split(entry.rows("rows"), entry.arrays["labels"], entry.meta["digest"][:16], texts)
 
 
-def _label_type(classes):
+def _label_dtype(classes):
     return np.uint8 if len(classes) <= 256 else np.int32
 
 
 def _choose_segmenter(path, classes, segmenter):
-    """The segmenter that `auto` means for this train.txt, and what the user should be told of it."""
+    """The segmenter that `auto` means for this train.txt, and messages for the user about it."""
     if segmenter != "auto":
         return segmenter, []
     texts = []
@@ -139,12 +143,12 @@ def _choose_segmenter(path, classes, segmenter):
         if len(texts) >= SEGMENTER_ROWS:
             break
     segmenter = choose_segmenter(texts[:SEGMENTER_ROWS])
-    why = "lies segmented by spaces" if segmenter == "space" else "is not segmented"
-    return segmenter, [f"Segmenter: {segmenter} (train.txt {why}; --segmenter says otherwise)"]
+    why = "is segmented by spaces" if segmenter == "space" else "is not segmented"
+    return segmenter, [f"Segmenter: {segmenter} (train.txt {why}; --segmenter chooses another)"]
 
 
 def say_what_is_cut(rows, pad_size, most=None):
-    """Tells how many rows are longer than the model reads; `most` is what it could read at the most."""
+    """Reports how many rows are longer than `pad_size`. most: the largest `pad_size` that the model supports."""
     counts = np.zeros(1, np.int64)  # of rows of each length
     for lengths in rows.length_blocks():
         found = np.bincount(lengths, minlength=len(counts))
@@ -154,22 +158,22 @@ def say_what_is_cut(rows, pad_size, most=None):
     if cut:
         whole = int(np.searchsorted(counts.cumsum(), math.ceil(0.99 * (total - 1)) + 1))
         advice = f"; --pad_size {whole} keeps 99 % whole" if whole > pad_size else ""
-        advice += f", but this encoder reads {most} at the most" if advice and most and whole > most else ""
+        advice += f", but this encoder reads at most {most}" if advice and most and whole > most else ""
         share = f"{cut} of {total} training rows ({cut / total:.1%})"
         say(f"{share} are longer than {pad_size} tokens and are cut{advice}")
 
 
 def add_dataset_flag(parser):
-    parser.add_argument("--dataset", help="directory of the dataset (THUCNews where it lies there, else sample)")
+    parser.add_argument("--dataset", help="directory of the dataset (THUCNews, or sample if that is missing)")
 
 
 def add_text_flags(parser):
-    """The flags that decide a dataset's vocabulary."""
-    parser.add_argument("--word", type=boolean, nargs="?", const=True, default=False, help="words, not characters")
-    parser.add_argument("--segmenter", choices=("auto", *SEGMENTERS[1:]), default="auto", help="what splits words")
+    """Adds the flags that decide a dataset's vocabulary."""
     parser.add_argument(
-        "--max_vocab", type=number(int, 1), default=10000, help="tokens at most, the most frequent ones"
+        "--word", type=boolean, nargs="?", const=True, default=False, help="use words instead of characters"
     )
+    parser.add_argument("--segmenter", choices=("auto", *SEGMENTERS[1:]), default="auto", help="segmenter of words")
+    parser.add_argument("--max_vocab", type=number(int, 1), default=10000, help="size of the vocabulary, at most")
 
 
 def main():
@@ -177,7 +181,7 @@ def main():
     add_dataset_flag(parser)
     add_text_flags(parser)
     parser.add_argument("--vectors", required=True, help="text file of vectors (word2vec format), plain, .gz or .bz2")
-    parser.add_argument("--name", help="the name in embedding_<name>.npz (default: the file's own)")
+    parser.add_argument("--name", help="name in embedding_<name>.npz (that of the file)")
     args = parser.parse_args()
     dataset = Path(args.dataset or default_dataset())
     vocabulary, _ = _read_train(dataset, _read_classes(dataset), args.word, args.segmenter, args.max_vocab)

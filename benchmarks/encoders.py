@@ -1,10 +1,12 @@
-"""Rows a second that are fine-tuned, beside a plain loop in the same run, and headlines a second that are tokenised.
+"""The speed of fine-tuning, beside a plain loop in the same run, and of tokenisation.
 
     python -m benchmarks.encoders --bert_path DIR --dataset D
 
 The plain loop: `transformers`' own model for sequences, rows padded to 32, float32, AdamW as it comes. Both train
 `bert` on batches of 128 rows; three turns each, medians.
 """
+
+from cli.start import run_script
 
 import statistics
 import time
@@ -14,11 +16,13 @@ from types import SimpleNamespace
 import torch
 from transformers import BertForSequenceClassification, BertTokenizer
 
-from cli.console import Parser, echo, run_script
-from engine.device import pick_device, precision
-from engine.losses import Tally
+from cli.console import Parser, echo
+from engine.device import Compute, pick_device, precision
+from engine.losses import Loss, Tally
+from engine.runs import Updates
 from models import bert
-from models.encoder_files import read_settings
+from models.base import DataSpec
+from models.encoder_files import read_config
 from pretrain_eval import make_optimizers
 from text.wordpieces import read_wordpieces
 from train_eval import take_step
@@ -45,18 +49,19 @@ def plain_steps(path, texts, labels, device):
 
 
 def our_steps(path, dataset, vocabulary, device):
-    config = bert.Config().fit(len(dataset.classes), len(vocabulary), read_settings(path))
-    model = bert.Model(config)
+    config = bert.Config()
+    model = bert.Model(config, DataSpec(len(dataset.classes), len(vocabulary), read_config(path)))
     model.embedding.load(path)
     model.to(device).train()
-    run = SimpleNamespace(model=model, optimizers=make_optimizers(model, config), max_norm=config.max_norm)
-    run.device, run.amp = device, precision("auto", device)
-    scaler, tally = torch.amp.GradScaler(device.type, enabled=run.amp == "fp16"), Tally(device)
+    compute = Compute(device, precision("auto", device))
+    updates = Updates(make_optimizers(model, config), max_norm=config.max_norm)
+    run = SimpleNamespace(model=model, updates=updates, compute=compute, loss=Loss())
+    scaler, tally = torch.amp.GradScaler(device.type, enabled=compute.amp == "fp16"), Tally(device, Loss())
     batches = dataset.batches("train", config.pad_size, device)
     for epoch in range(100):
-        for numbers in batches.shuffled(BATCH, 1, epoch):
-            take_step(run, model, batches.parts(numbers, 1), scaler, tally)
-            yield len(numbers)
+        for row_ids in batches.shuffled(BATCH, 1, epoch):
+            take_step(run, model, batches.parts(row_ids, 1), scaler, tally)
+            yield len(row_ids)
 
 
 def rows_a_second(steps, device):
@@ -75,7 +80,7 @@ def main():
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     device = pick_device(args.device)
-    vocabulary = read_wordpieces(args.bert_path, read_settings(args.bert_path)["vocab_size"])
+    vocabulary = read_wordpieces(args.bert_path, read_config(args.bert_path)["vocab_size"])
     dataset = read_dataset(args.dataset, vocabulary)
     lines = (args.dataset / "data" / "train.txt").read_text(encoding="utf-8").splitlines()
     texts = [line.split("\t")[0] for line in lines if line.strip()]

@@ -1,15 +1,18 @@
-"""Rows a second that networks train on and predict, and that are read; beside another program's, and what they go into.
+"""The speed of training, prediction and reading, beside another program's, and profiles of training steps.
 
     python -m benchmarks.networks --dataset D                              # all networks
     python -m benchmarks.networks --dataset D --models TextCNN --profile   # the operators that take the time
-    python -m benchmarks.networks --dataset D --beside other.py            # ratios to what that prints meanwhile
+    python -m benchmarks.networks --dataset D --beside other.py            # ratios to that program's
     python -m benchmarks.networks --dataset D --models FastText -- --n_grams 2 --embed 100
 
-Training: whole steps of run.py with its defaults, batches cut from the encoded rows, validation left out. Medians of
+Training: complete steps of run.py with its defaults, including the cutting of batches, without validation. Medians of
 three turns. The other program gets --dataset and --models, and prints a JSON object a line with `model`,
 `train_rows_per_s`, `predict_rows_per_s` and `load_rows_per_s`.
 """
 
+from cli.start import run_script
+
+import dataclasses
 import json
 import shutil
 import statistics
@@ -23,15 +26,16 @@ from types import SimpleNamespace
 import torch
 from torch.profiler import profile
 
-from cli.console import Parser, echo, run_script
-from engine.device import autocast, keep_memory, pick_device, precision
-from engine.losses import Tally
+from cli.console import Parser, echo
+from engine.device import Compute, add_device_flags, autocast, keep_memory, pick_device, precision
+from engine.losses import Loss, Tally
 from engine.optimizers import make_optimizers
+from engine.runs import Updates
 from models import NETWORKS, model_module
-from models.base import add_config_flags, config_of
+from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
 from text.labelled import LabelledFile, read_classes
-from text.vocabulary import RawTokens
+from text.vocabulary import TokenCounter
 from train_eval import take_step
 from utils import read_dataset
 
@@ -41,39 +45,39 @@ SECONDS, TURNS, SHOWN = 2.0, 3, 15
 class Training:
     """A network's training steps, and predictions of its training rows."""
 
-    def __init__(self, name, dataset, path, device, options):
+    def __init__(self, name, dataset, path, compute, options):
         parser = Parser()
         add_config_flags(parser, model_module(name).Config)
         config = config_of(parser.parse_args(options), model_module(name).Config)
         found = vectors.find(path, None) if config.takes_vectors and "--embed" not in options else None
         if found:
-            config.embed = vectors.load(found, dataset.vocabulary, 1).shape[1]
+            config = dataclasses.replace(config, embed=vectors.load(found, dataset.vocabulary, 1).shape[1])
         torch.manual_seed(1)
-        config.fit(len(dataset.classes), len(dataset.vocabulary))
-        self.model, self.batches = model_module(name).Model(config), dataset.batches("train", config.pad_size, device)
-        self.run = SimpleNamespace(model=self.model.to(device), max_norm=None, device=device)
-        self.run.amp = precision("auto", device)
-        self.run.optimizers = make_optimizers(self.model, config.learning_rate)
-        self.scaler, self.tally = torch.amp.GradScaler(device.type, enabled=self.run.amp == "fp16"), Tally(device)
-        self.config = config
+        spec = DataSpec(len(dataset.classes), len(dataset.vocabulary))
+        self.config, self.model = config, model_module(name).Model(config, spec).to(compute.device)
+        self.batches = dataset.batches("train", config.pad_size, compute.device)
+        updates = Updates(make_optimizers(self.model, config.learning_rate))
+        self.run = SimpleNamespace(model=self.model, updates=updates, compute=compute, loss=Loss())
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp == "fp16")
+        self.tally = Tally(compute.device, Loss())
 
     def steps(self):
         self.model.train()
         for epoch in range(1000):
-            for numbers in self.batches.shuffled(self.config.batch_size, 1, epoch):
-                take_step(self.run, self.model, self.batches.parts(numbers, 1), self.scaler, self.tally)
-                yield len(numbers)
+            for row_ids in self.batches.shuffled(self.config.batch_size, 1, epoch):
+                take_step(self.run, self.model, self.batches.parts(row_ids, 1), self.scaler, self.tally)
+                yield len(row_ids)
 
     def predictions(self):
         while True:
-            for numbers in self.batches.by_length():
-                with torch.inference_mode(), autocast(self.run.device, self.run.amp):
-                    self.model.eval()(self.batches.cut(numbers)).argmax(dim=1).cpu()
-                yield len(numbers)
+            for row_ids in self.batches.by_length():
+                with torch.inference_mode(), autocast(self.run.compute.device, self.run.compute.amp):
+                    self.model.eval()(self.batches.cut(row_ids)).argmax(dim=1).cpu()
+                yield len(row_ids)
 
 
 def rate(rows, device, warm=10):
-    """Rows a second of an endless generator of numbers of rows."""
+    """Rows a second, of a generator that yields the number of rows of each step."""
     for _ in range(warm):
         next(rows)
     turns = []
@@ -91,10 +95,12 @@ def reading_rates(path):
     """Rows a second: train.txt read, counted and encoded; a dataset read into a new cache; a dataset out of it."""
 
     def encode(directory):
-        raw = RawTokens("char")
-        file = LabelledFile(directory / "data" / "train.txt", read_classes(directory / "data" / "class.txt"), raw.look)
-        parts = [raw.add(looked) for looked, _ in file]
-        ids = raw.ids(raw.vocabulary(10000))
+        counter = TokenCounter("char")
+        file = LabelledFile(
+            directory / "data" / "train.txt", read_classes(directory / "data" / "class.txt"), counter.prepare
+        )
+        parts = [counter.add(prepared) for prepared, _ in file]
+        ids = counter.final_ids(counter.vocabulary(10000))
         return sum(len(ids.take(part.ids)) and len(part.lengths) for part in parts)
 
     def read(directory):
@@ -138,29 +144,30 @@ def main():
     parser = Parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--device", default="auto")
+    add_device_flags(parser)
     parser.add_argument("--beside", help="program to take ratios to")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("options", nargs="*", help="after --: hyper-parameters, as run.py takes them")
     args = parser.parse_args()
     device = pick_device(args.device)
+    compute = Compute(device, precision(args.amp, device))
     other = other_rates(args.beside, args.dataset, args.models[0]).get("load_rows_per_s") if args.beside else None
-    for kind, rows in zip(("encoded", "into the cache", "out of it"), reading_rates(args.dataset), strict=True):
-        echo(f"read, {kind:14} {rows:12,.0f} rows/s" + (f" ({rows / other:.1f} x {other:,})" if other else ""))
+    for how, rows in zip(("encoded", "into the cache", "out of it"), reading_rates(args.dataset), strict=True):
+        echo(f"read, {how:14} {rows:12,.0f} rows/s" + (f" ({rows / other:.1f} x {other:,})" if other else ""))
     dataset = read_dataset(args.dataset)
-    keep_memory()  # as `runtime.training` does
+    keep_memory()  # as `engine.runs.training` does
     for name in args.models:
-        training = Training(name, dataset, args.dataset, device, args.options)
+        training = Training(name, dataset, args.dataset, compute, args.options)
         if args.profile:
             echo(name)
             show_profile(training)
             continue
         other = other_rates(args.beside, args.dataset, name) if args.beside else {}
         line = f"{name:12}"
-        for kind, rows in (("train", training.steps()), ("predict", training.predictions())):
+        for task, rows in (("train", training.steps()), ("predict", training.predictions())):
             found = rate(rows, device)
-            beside = other.get(f"{kind}_rows_per_s")
-            line += f"  {kind} {found:9,.0f} rows/s" + (f" ({found / beside:.1f} x {beside:,})" if beside else "")
+            beside = other.get(f"{task}_rows_per_s")
+            line += f"  {task} {found:9,.0f} rows/s" + (f" ({found / beside:.1f} x {beside:,})" if beside else "")
         echo(line)
 
 

@@ -1,33 +1,30 @@
-"""What every script shares with its surroundings: flags, messages, bars, errors of one line, files that are whole."""
+"""The command line: flags, messages, progress bars, and the error that scripts print as one line."""
 
 import argparse
 import datetime
 import os
 import sys
-import time
-from pathlib import Path
 
 from tqdm import tqdm
 
-LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "0"))  # among the processes that torchrun started on this machine
-
+RANK = int(os.environ.get("RANK", "0"))  # of this process among those that torchrun started; only rank 0 prints
 RANKS = int(os.environ.get("WORLD_SIZE", "1"))
-
-RANK = int(os.environ.get("RANK", "0"))  # among the processes that torchrun started, of which the first alone speaks
+LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "0"))  # of this process among those on this machine
+MOST = 2**31 - 1  # upper bound of an integer flag that has no other
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Scripts print its text, without a traceback, and exit with status 2."""
+    """An error that the user can correct. Scripts print its text, without a traceback, and exit with status 2."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that takes no abbreviations and tells an error in one line."""
+    """An argument parser that accepts no abbreviations and reports an error in one line."""
 
     def __init__(self, description=None, **kwargs):
         super().__init__(description=description, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+        self.exit(2, f"{self.prog}: {excerpt(message, 500)} (--help lists the flags)\n")
 
     def _print_message(self, message, file=None):
         if RANK == 0:
@@ -39,23 +36,27 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 def boolean(text):
-    """`--flag False` is false (argparse's own `type=bool` takes every non-empty text for true)."""
+    """An argparse type: `--flag False` is false (`type=bool` takes every non-empty text for true)."""
     values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
     return values[text.lower()]
 
 
-def number(kind, low=None, high=None, open_low=False):
-    """An argparse type: an int or float within bounds; an open lower bound is itself outside."""
+def number(convert, low=None, high=None, open_low=False):
+    """An argparse type: a number within bounds. With `open_low` the lower bound itself is out of range.
+
+    convert: `int` or `float`. An integer without an upper bound is at most `MOST`.
+    """
+    high = MOST if high is None and convert is int else high
 
     def parse(text):
-        value = kind(text)
+        value = convert(text)
         if not in_range(value, low, high, open_low):
             raise argparse.ArgumentTypeError(f"{text} is out of range, {range_text(low, high, open_low)}")
         return value
 
-    parse.__name__ = kind.__name__  # argparse names the type in its message
+    parse.__name__ = convert.__name__  # argparse names the type in its message
     return parse
 
 
@@ -71,54 +72,46 @@ def range_text(low=None, high=None, open_low=False):
 
 
 def one_line(text):
-    """A text as a field of a .tsv file: its tabs and line ends become spaces."""
-    return (
-        text.replace("\t", " ").replace("\r", " ").replace("\n", " ")
-    )  # a table of `translate` takes ten times as long
+    """A text as a field of a .tsv file: tabs and line ends become spaces."""
+    # str.translate takes ten times as long
+    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+
+
+def excerpt(text, length=40):
+    """The beginning of a text that may be long, for a message."""
+    return text if len(text) <= length else text[:length] + "…"
+
+
+def listing(names, shown=10):
+    """The first of some names, and the number of the others, for a message."""
+    names = [excerpt(str(name), 120) for name in names]
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def reason(error):
+    """What an exception says, as a short line."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return excerpt(text.splitlines()[0], 200)
+
+
+def duration(seconds):
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def echo(line):
-    """Prints a line of the result to standard output, at once; a bar that is shown steps aside."""
+    """Prints a line of the result to standard output at once, above a progress bar."""
     if RANK == 0:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
 
 def say(message):
-    """Prints a message to standard error; a bar that is shown there steps aside."""
+    """Prints a message to standard error, above a progress bar."""
     if RANK == 0:
         tqdm.write(message, file=sys.stderr)
 
 
 def bar(iterable=None, shown=True, **options):
-    """A tqdm bar on standard error where a person watches, nothing in a pipe."""
+    """A tqdm bar on standard error if that is a terminal; otherwise nothing is shown."""
     shown = shown and RANK == 0 and sys.stderr.isatty()
     return tqdm(iterable, disable=not shown, leave=False, dynamic_ncols=True, **options)
-
-
-def run_script(main):
-    """Calls a script's `main` and turns what may end it into an exit status and, at the most, a few lines."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if not stream.isatty():
-            stream.reconfigure(encoding="utf-8")  # files and pipes are UTF-8 whatever the console's code page
-        if stream is not sys.stdin:
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        main()
-        sys.stdout.flush()
-    except UserError as error:
-        if RANK:
-            time.sleep(2)  # what is wrong on all ranks the first one tells, and torchrun then ends the others
-            print(f"{Path(sys.argv[0]).name}, rank {RANK}: {error}", file=sys.stderr)
-        say(f"{Path(sys.argv[0]).name}: {error}")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        say("Interrupted.")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, `head` say, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-
-
-def duration(seconds):
-    return str(datetime.timedelta(seconds=round(seconds)))

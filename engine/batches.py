@@ -9,8 +9,8 @@ import torch
 
 from cli.console import RANK, RANKS
 
-BATCH_TOKENS = 8192  # of a batch in evaluation and prediction
-RESIDENT = 3  # times a split's size must be free on a GPU for it to lie there
+BATCH_TOKENS = 8192  # tokens of a batch in evaluation and prediction
+RESIDENT = 3  # a split is kept on a GPU if this many times its size is free there
 
 
 class Batch(NamedTuple):
@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     tokens: torch.Tensor  # (B, T) int64, padded at the right
     lengths: torch.Tensor  # (B,) int64
     labels: torch.Tensor  # (B,) int64
-    places: torch.Tensor | None = None  # (M,) of the flattened tokens, where those have the labels and not the rows
+    positions: torch.Tensor | None = None  # (M,) of flattened tokens, if these have the labels and not the rows
 
     @property
     def mask(self):
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 
 class Plan:
-    """An epoch's batches, arrays of row numbers: a sequence that a million batches cost no more than their rows."""
+    """An epoch's batches, arrays of row ids: a sequence that needs no memory for each batch."""
 
     def __init__(self, order, batch_size, sequence):
         self.order, self.batch_size, self.sequence = order, batch_size, sequence
@@ -36,28 +36,28 @@ class Plan:
     def __len__(self):
         return len(self.sequence)
 
-    def __getitem__(self, place):
-        if isinstance(place, slice):
-            return Plan(self.order, self.batch_size, self.sequence[place])
-        start = int(self.sequence[place]) * self.batch_size
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Plan(self.order, self.batch_size, self.sequence[index])
+        start = int(self.sequence[index]) * self.batch_size
         return self.order[start : start + self.batch_size]
 
 
 class Batches:
-    """Cuts a split's rows into batches of rows of like length, each padded to its own longest row.
+    """Cuts a split's rows into batches of rows of similar length, each padded to its own longest row.
 
-    rows: encoded, uncut, any integer ids; labels: (N,) or None where there are none; limit: tokens of a row that are
-    read. Rows and labels lie on a GPU where its free memory holds them easily, else where they are.
+    rows: encoded, uncut, any integer ids; labels: (N,) or None; limit: tokens of a row that are read. Rows and labels
+    are copied to a GPU if they are small beside its free memory.
     """
 
-    resident = True  # on the device, if they fit
+    resident = True  # whether rows may be kept on the GPU
 
     def __init__(self, rows, labels, vocabulary, limit, device="cpu"):
         self.pad, self.end, self.limit, self.device = vocabulary.pad, vocabulary.end, limit, torch.device(device)
-        kind = np.uint8 if limit < 1 << 8 else np.int16 if limit < 1 << 15 else np.int32
-        parts = [np.minimum(lengths, limit).astype(kind) for lengths in rows.length_blocks()]
-        self.lengths = np.concatenate(parts) if parts else np.zeros(0, kind)  # (N,) on the host
-        ids = rows.ids.view(np.int16) if rows.ids.dtype == np.uint16 else rows.ids  # torch gathers no unsigned ones
+        dtype = np.uint8 if limit < 1 << 8 else np.int16 if limit < 1 << 15 else np.int32
+        parts = [np.minimum(lengths, limit).astype(dtype) for lengths in rows.length_blocks()]
+        self.lengths = np.concatenate(parts) if parts else np.zeros(0, dtype)  # (N,) on the host
+        ids = rows.ids.view(np.int16) if rows.ids.dtype == np.uint16 else rows.ids  # torch cannot gather unsigned ids
         self.wraps = ids is not rows.ids and len(vocabulary) > 1 << 15
         labels = np.zeros(len(self.lengths), np.uint8) if labels is None else labels
         arrays = (ids, rows.offsets, self.lengths, labels)
@@ -66,7 +66,7 @@ class Batches:
         self.columns = torch.arange(int(self.lengths.max(initial=0)), device=home)
 
     def shuffled(self, batch_size, seed, epoch):
-        """One epoch's batches for training, as arrays of row numbers: the same for the same seed and epoch.
+        """One epoch's batches for training, as arrays of row ids: the same for the same seed and epoch.
 
         Rows are shuffled, then sorted by length within pools of 64 batches, then the batches are shuffled.
         """
@@ -79,7 +79,7 @@ class Batches:
         return Plan(order, batch_size, rng.permutation(-(-len(order) // batch_size)))
 
     def by_length(self):
-        """Batches for evaluation and prediction, as arrays of row numbers, the longest first; without empty rows."""
+        """Batches for evaluation and prediction, as arrays of row ids, the longest first; without empty rows."""
         order = np.argsort(self.limit - self.lengths, kind="stable")[: np.count_nonzero(self.lengths)]
         start = 0
         while start < len(order):
@@ -87,31 +87,31 @@ class Batches:
             yield order[start:end]
             start = end
 
-    def cut(self, numbers):
+    def cut(self, row_ids):
         """The batch of these rows."""
-        rows, _, tokens, lengths = self.grid(numbers)
+        rows, _, tokens, lengths = self.grid(row_ids)
         return self.batch(tokens, lengths, self.labels.index_select(0, rows).long())
 
-    def grid(self, numbers):
-        """These rows' numbers, their places in `ids` and their tokens, (B, T) each, and their lengths.
+    def grid(self, row_ids):
+        """The row ids, (B,), their positions in `ids` and their tokens, (B, T) each, and their lengths, (B,).
 
-        All is where `ids` are, and nothing waits for it: the host knows the longest length.
+        All are on the device of `ids`. Nothing waits for it, since the host knows the longest length.
         """
-        width = int(self.lengths[numbers].max())
-        rows = torch.from_numpy(numbers)
+        width = int(self.lengths[row_ids].max())
+        rows = torch.from_numpy(row_ids)
         if self.ids.device != rows.device:
             rows = rows.to(self.ids.device, non_blocking=True)
         starts, lengths = self.offsets.index_select(0, rows), self.sizes.index_select(0, rows).long()
         columns = self.columns[:width]
-        places = (starts.unsqueeze(1) + columns).clamp_(max=len(self.ids) - 1)
-        tokens = self.ids.index_select(0, places.view(-1)).view(places.shape).long()
+        positions = (starts.unsqueeze(1) + columns).clamp_(max=len(self.ids) - 1)
+        tokens = self.ids.index_select(0, positions.view(-1)).view(positions.shape).long()
         if self.wraps:
             tokens &= 0xFFFF
         tokens.masked_fill_(columns >= lengths.unsqueeze(1), self.pad)
         if self.end is not None and width == self.limit:
             whole = self.offsets.index_select(0, rows + 1) - starts
             tokens[:, -1].masked_fill_(whole > self.limit, self.end)
-        return rows, places, tokens, lengths
+        return rows, positions, tokens, lengths
 
     def batch(self, *parts):
         """A Batch on the device."""
@@ -119,21 +119,21 @@ class Batches:
             parts = (part.to(self.device, non_blocking=True) for part in parts)
         return Batch(*parts)
 
-    def parts(self, numbers, count):
-        """This rank's share of a training batch, cut into `count` passes, fewer where it has fewer rows.
+    def parts(self, row_ids, count):
+        """This rank's share of a training batch, cut into `count` passes, or fewer if it has fewer rows.
 
-        A rank without a row gets one without a label, since all ranks compute each step together.
+        A rank without rows computes one without a label, since all ranks take part in each step.
         """
-        mine = numbers[RANK::RANKS]
+        mine = row_ids[RANK::RANKS]
         if len(mine):
             return [self.cut(part) for part in np.array_split(mine, min(count, len(mine)))]
-        batch = self.cut(numbers[:1])
-        places = None if batch.places is None else batch.places[:0]
-        return [batch._replace(labels=batch.labels[:0], places=places)]
+        batch = self.cut(row_ids[:1])
+        positions = None if batch.positions is None else batch.positions[:0]
+        return [batch._replace(labels=batch.labels[:0], positions=positions)]
 
 
 def _tensor(array):
-    """The tensor of the same memory, which is only read, be it of a file."""
+    """A tensor of the same memory, which is not written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")
         return torch.from_numpy(array)
@@ -148,11 +148,11 @@ def fits(device, arrays):
 
 @torch.no_grad()
 def infer(model, batches, rank=0, ranks=1):
-    """Yields (row numbers, Batch, logits) until all rows were seen, in evaluation mode and without gradients.
+    """Yields (row ids, Batch, logits) of all rows, in evaluation mode and without gradients.
 
-    Of several ranks each sees every so-many-th batch.
+    Each of several ranks computes its share of the batches.
     """
     model.eval()
-    for numbers in itertools.islice(batches.by_length(), rank, None, ranks):
-        batch = batches.cut(numbers)
-        yield numbers, batch, model(batch)
+    for row_ids in itertools.islice(batches.by_length(), rank, None, ranks):
+        batch = batches.cut(row_ids)
+        yield row_ids, batch, model(batch)

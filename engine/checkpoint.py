@@ -1,123 +1,182 @@
-"""Checkpoints: one file that is enough to predict with on another machine, and the state that a run resumes from."""
+"""Checkpoints: one file that is enough to predict with on another machine."""
 
 import dataclasses
-import importlib.metadata
-import platform
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cli.console import UserError
+from cli.console import UserError, reason
 from cli.files import replacing
+from cli.installation import versions
 from models import ENCODERS, NETWORKS, model_module, trainer
+from models.base import DataSpec, at_most
+from models.tables import Table
 from text.vocabulary import Vocabulary
 from text.wordpieces import WordPieces
 
 FORMAT = 1
-LARGE = 5_000_000  # numbers in a table of n-grams from which it is stored in half precision
+FIELDS = {"model": str, "config": dict, "classes": list, "vocabulary": dict, "weights": dict, "metrics": dict}
+LARGE = 5_000_000  # a table of n-grams with more numbers is stored in half precision
+PACKAGES = ("torch", "numpy", "transformers")
+INITIALISERS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.zero_, nn.init.normal_, nn.init.uniform_}
 
 
-class Checkpoint(NamedTuple):
-    """What a checkpoint holds, with the model built."""
+class Classifier(NamedTuple):
+    """A model with all that is needed to predict with it."""
 
-    name: str
+    name: str  # of the model
     config: object
     classes: list
     vocabulary: Vocabulary | WordPieces
-    model: torch.nn.Module
-    metrics: dict
+    encoder: dict | None  # the content of the encoder's config.json
+    model: nn.Module
+    metrics: dict | None = None  # of the validation at which it was saved
 
 
 def path_of(directory, name):
-    """Where a model's checkpoint lies under the directory that training wrote to."""
+    """The path of a model's checkpoint under the directory that training writes to."""
     return Path(directory) / "saved_dict" / f"{name}.ckpt"
 
 
-def save(path, name, config, classes, vocabulary, model, metrics):
-    """Writes a checkpoint; a crash leaves the old one or the new one."""
-    weights = {key: tensor.cpu() for key, tensor in model.state_dict().items()}
-    tables = [f"{key}.weight" for key, module in model.named_modules() if getattr(module, "sparse", False)]
+def save(path, classifier):
+    """Writes a checkpoint. A crash leaves the old one or the new one."""
+    weights = {key: tensor.cpu() for key, tensor in classifier.model.state_dict().items()}
+    tables = [f"{key}.weight" for key, module in classifier.model.named_modules() if isinstance(module, Table)]
     weights |= {key: weights[key].half() for key in tables if weights[key].numel() >= LARGE}
     content = {
         "format": FORMAT,
-        "model": name,
-        "config": dataclasses.asdict(config),
-        "classes": list(classes),
-        "vocabulary": vocabulary.content,
-        "encoder": config.encoder,
+        "model": classifier.name,
+        "config": dataclasses.asdict(classifier.config),
+        "classes": list(classifier.classes),
+        "vocabulary": classifier.vocabulary.content,
+        "encoder": classifier.encoder,
         "weights": weights,
-        "metrics": metrics,
-        "versions": versions(),
+        "metrics": classifier.metrics,
+        "versions": versions(*PACKAGES),
     }
-    with replacing(path) as file:
-        torch.save(content, file)
+    write(path, content)
 
 
 def load(path, device="cpu"):
-    """Reads a checkpoint and builds its model, in evaluation mode. Raises UserError for any other file."""
+    """Reads a checkpoint as a Classifier whose model is in evaluation mode. Raises UserError for any other file."""
     content = read(path, device)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
-        what = (
-            "weights alone, as the earlier toolkit saved them" if _is_bare(content) else "no checkpoint of this toolkit"
-        )
+    if not is_of_format(content, FIELDS):
+        bare = "weights alone, as the earlier toolkit saved them" if _is_bare(content) else "no checkpoint"
         raise UserError(
-            f"{path} holds {what}: classes and vocabulary are missing; train again: "
+            f"{path} holds {bare}: classes and vocabulary are missing; train again: "
             f"python {trainer([Path(path).stem])} --model M"
         )
-    if content["model"] not in NETWORKS + ENCODERS:
+    name, weights, classes = content["model"], content["weights"], content["classes"]
+    if name not in NETWORKS + ENCODERS:
         names = ", ".join(NETWORKS + ENCODERS)
-        raise UserError(f"{path} is a checkpoint of {content['model']}; expected one of {names}")
-    module = model_module(content["model"])
+        raise UserError(f"{path} is a checkpoint of {name}; expected one of {names}")
+    module = model_module(name)
     try:
-        kind = WordPieces if "tokenizer" in content["vocabulary"] else Vocabulary
-        vocabulary = kind(**content["vocabulary"])
+        if not classes or not all(isinstance(label, str) for label in classes):
+            raise UserError("the classes are not names")
+        vocabulary_class = WordPieces if "tokenizer" in content["vocabulary"] else Vocabulary
+        vocabulary = vocabulary_class(**content["vocabulary"])
         config = module.Config(**content["config"])
-        config.fit(len(content["classes"]), len(vocabulary), content.get("encoder"))
-        with torch.device(device), _Undrawn():
-            model = module.Model(config)
-        model.load_state_dict(content["weights"])
-        return Checkpoint(content["model"], config, content["classes"], vocabulary, model.eval(), content["metrics"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} does not fit this version of {content['model']} ({reason}); train again") from error
+        encoder = content.get("encoder")
+        with at_most(sum(weight.numel() for weight in weights.values()), path), torch.device(device), _Undrawn():
+            model = module.Model(config, DataSpec(len(classes), len(vocabulary), encoder))
+        model.load_state_dict(weights)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # torch and transformers raise exceptions of all types for other weights and sizes
+        raise UserError(f"{path} does not fit this version of {name} ({reason(error)}); train again") from error
+    return Classifier(name, config, classes, vocabulary, encoder, model.eval(), content["metrics"])
+
+
+def is_of_format(content, fields):
+    """Whether the content of a file is a dict of this project's format, with fields of these types."""
+    return (
+        isinstance(content, dict)
+        and type(content.get("format")) is int
+        and content["format"] == FORMAT
+        and all(isinstance(content.get(name), kind) for name, kind in fields.items())
+    )
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves parameters as they are allocated, which takes no time, since they are replaced at once.
+    """Skips the initialisation of parameters, which are replaced at once.
 
-    (Nor does torch's "meta" device take any, but for that torch loads its compiler, a second.)
+    (torch's "meta" device would skip it too, but loads torch's compiler, which takes a second.)
     """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        target = args[0] if args else (kwargs or {}).get("tensor")  # so torch.nn.init calls it
-        if isinstance(target, torch.nn.Parameter) and function.__name__ in ("normal_", "uniform_", "zero_"):
-            return target
-        return function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        parameter = args[0] if args else kwargs.get("tensor")  # the keyword of torch.nn.init
+        if function in INITIALISERS and isinstance(parameter, nn.Parameter):
+            return parameter
+        return function(*args, **kwargs)
 
 
 def _is_bare(content):
     return isinstance(content, dict) and content and all(isinstance(v, torch.Tensor) for v in content.values())
 
 
+def write(path, content):
+    """Writes plain data and tensors with their digest. Raises UserError if the disk is full."""
+    with replacing(path) as file:
+        try:
+            torch.save(content | {"digest": _digest(content)}, file)
+        except RuntimeError as error:  # torch's, while it handles that of the file
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+
 def read(path, device="cpu"):
-    """The plain data in a file that torch saved; whatever would run code is refused."""
+    """The plain data and tensors in a file that `write`, or torch, saved. Content that would run code is refused.
+
+    Raises UserError if there is no such file, or if it is damaged.
+    """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True)
+        size = Path(path).stat().st_size
+        if not all(tensor.numel() * tensor.element_size() <= size for tensor in _tensors(content)):
+            raise ValueError("a tensor larger than the file")
+        digest = content.pop("digest", None) if isinstance(content, dict) else None
+        if digest is not None and digest != _digest(content):  # files of earlier versions have none
+            raise ValueError("another digest")
+        return content
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except Exception as error:  # a damaged file makes torch raise whatever it likes
+    except Exception as error:  # a damaged file can make torch raise anything
         raise UserError(f"{path} is damaged or no checkpoint") from error
 
 
+def _tensors(content):
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, (dict, list, tuple)):
+        for item in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(item)
+
+
+def _digest(content):
+    """The SHA-256 of plain data and tensors."""
+    digest = hashlib.sha256()
+
+    def add(value):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        elif isinstance(value, (dict, list, tuple)):
+            digest.update(f"{len(value)} of {'pairs' if isinstance(value, dict) else 'items'} ".encode())
+            for item in value.items() if isinstance(value, dict) else value:
+                add(item)
+        else:
+            digest.update(f"{value!r} ".encode())
+
+    add(content)
+    return digest.hexdigest()
+
+
 def newest(directory, names):
-    """Of these models' checkpoints under a directory the one that was written last, or None."""
+    """The newest of these models' checkpoints under a directory, or None."""
     files = [path_of(directory, name) for name in names]
     return max((file for file in files if file.exists()), key=lambda file: file.stat().st_mtime, default=None)
-
-
-def versions():
-    """The versions that a result depends on."""
-    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "transformers")}
-    return {"python": platform.python_version(), **packages}

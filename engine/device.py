@@ -5,24 +5,42 @@ import ctypes
 import os
 import re
 import sys
+from typing import NamedTuple
 
 import torch
 
-from cli.console import RANKS, UserError
+from cli.console import LOCAL_RANK, RANKS, UserError
 
-CACHED = "64"  # shapes; of torch's 1,024 batches of all lengths take gigabytes, and no fewer seconds
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's names in malloc.h
+CACHED = "64"  # shapes for which CPU kernels are cached; torch's 1,024 take gigabytes and save no time
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as in glibc's malloc.h
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}
+NO_MEMORY = "out of memory|ALLOC_FAILED|can't allocate|not enough memory|[Ss]torage size|overflow|array is too big"
+
+
+class Compute(NamedTuple):
+    """What a training computes on and in: amp is a name in `PRECISIONS`."""
+
+    device: torch.device
+    amp: str = "off"
+    compile: bool = False  # whether torch.compile builds the kernels of the training step
+
+    @classmethod
+    def of(cls, args):
+        """The values of the flags of `add_device_flags` and of `--compile`."""
+        device = pick_device(args.device)
+        if args.compile and device.type != "cuda":
+            raise UserError(f"--compile is for GPUs, and this run is on {device}")
+        return cls(device, precision(args.amp, device), args.compile)
 
 
 def pick_device(name="auto"):
-    """The torch device of that name; `auto` is CUDA, else Apple's MPS, else the CPU. Each rank has a GPU of its own."""
-    os.environ.setdefault("LRU_CACHE_CAPACITY", CACHED)  # of the CPU's kernels, read when the first one runs
+    """The torch device of that name; `auto` is CUDA, otherwise MPS, otherwise the CPU. Each rank has its own GPU."""
+    os.environ.setdefault("LRU_CACHE_CAPACITY", CACHED)  # read when the first CPU kernel runs
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind, there in found.items() if there and (kind != "mps" or RANKS == 1))  # gloo has no mps
+        name = next(type for type, there in found.items() if there and (type != "mps" or RANKS == 1))  # gloo has no mps
     if name == "cuda" and RANKS > 1:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        name = f"cuda:{LOCAL_RANK}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -33,13 +51,13 @@ def pick_device(name="auto"):
             f"no GPU for this process: torch finds {torch.cuda.device_count()} here; lower --nproc_per_node"
         )
     if not found.get(device.type) or beyond:
-        there = ", ".join(kind for kind, there in found.items() if there)
+        there = ", ".join(type for type, there in found.items() if there)
         raise UserError(f"--device {name}: torch {torch.__version__} finds no such device here, only {there}")
     return device
 
 
 def describe_device(device):
-    """The device as a person wants to know it."""
+    """The device's name for a message."""
     ranks = f", {RANKS} processes" if RANKS > 1 else ""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)}{ranks})"
@@ -57,7 +75,7 @@ def has_bfloat16(device):
 
 
 def precision(name, device):
-    """The name in PRECISIONS of what the training steps compute in; `auto` asks the hardware."""
+    """The name in `PRECISIONS` that `--amp` means; `auto` is the fastest that the hardware has."""
     if name == "auto":
         name = "bf16" if has_bfloat16(device) else "fp16" if device.type == "cuda" else "off"
     if name == "fp16" and device.type != "cuda":
@@ -66,15 +84,15 @@ def precision(name, device):
 
 
 def autocast(device, amp):
-    """Computes products in a precision in PRECISIONS."""
+    """The context that computes products in a precision in `PRECISIONS`."""
     return torch.autocast(device.type, PRECISIONS[amp] or torch.bfloat16, enabled=amp != "off")
 
 
 @contextlib.contextmanager
 def tensor_floats(device, amp):
-    """Lets a GPU round the factors of a training's float32 products to TF32, several times as fast, but with amp off.
+    """The context of a training on a GPU: unless amp is off, the factors of float32 products are rounded to TF32.
 
-    Elsewhere, in tests and predictions, float32 is float32.
+    That is several times as fast. Tests and predictions do not use it.
     """
     allowed = device.type == "cuda" and amp != "off"
     if device.type == "cuda":
@@ -89,32 +107,34 @@ def tensor_floats(device, amp):
 
 
 def keep_memory():
-    """Keeps the memory that a step frees for the next one, until `release_memory`.
+    """Keeps the memory that a step frees for the next step, until `release_memory`.
 
-    (glibc gives large pieces back at once, and each of their pages is a fault when it returns: a sixth of an LSTM's
-    step.)
+    (By default glibc returns large blocks to the system at once. Page faults then take a sixth of an LSTM's step.)
     """
     glibc("mallopt", M_TRIM_THRESHOLD, -1)
     glibc("mallopt", M_MMAP_MAX, 0)
 
 
 def release_memory():
-    """Gives memory that is free back to the system: batches of many shapes leave glibc holding gigabytes of it."""
+    """Returns free memory to the system: batches of many shapes leave gigabytes of it with glibc."""
     glibc("malloc_trim", 0)
 
 
 def glibc(function, *arguments):
-    """Calls a function of glibc; nothing where there is another C library."""
+    """Calls a function of glibc, if that is the C library."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def add_device_flags(parser):
-    """The flags of every script that computes."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    """Adds the flags of every script that computes."""
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument(
-        "--amp", choices=["auto", *PRECISIONS], default="auto", help="precision; auto: the fastest that the device has"
+        "--amp",
+        choices=["auto", *PRECISIONS],
+        default="auto",
+        help="precision; auto is the fastest that the device has",
     )
 
 
@@ -123,7 +143,7 @@ def enough_memory(device, advice):
     """Turns a lack of memory on the device into a UserError with this advice."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not re.search("out of memory|ALLOC_FAILED", str(error)):
+    except (RuntimeError, MemoryError, ValueError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not re.search(NO_MEMORY, str(error)):
             raise
         raise UserError(f"out of memory on {device}: {advice}") from error

@@ -1,18 +1,18 @@
-"""Optimizers: what each parameter of a model is trained by."""
+"""The optimizers of a network's parameters."""
 
 import torch
 
 from models.tables import Bags, Table, distinct
 
-ROW_RATE = 60  # of RowAdagrad's learning rate to Adam's
-PRIOR = 10  # typical gradients that a row's sum begins with: else one step would teach a rare row a batch by heart
+ROW_RATE = 60  # ratio of RowAdagrad's learning rate to Adam's
+PRIOR = 10  # a row's sum starts with this many typical squares; otherwise a rare row overfits its first batch
 
 
 class RowAdagrad(torch.optim.Optimizer):
-    """Adagrad with one sum of squares a row of a table, (N, E): rows that a batch does not touch stay as they are.
+    """Adagrad with one sum of squares a row of a table, (N, E): rows that are not in a batch do not change.
 
-    It takes sparse gradients, in time of the rows that they have, and dense ones with the same result. From Duchi et
-    al. 2011, https://jmlr.org/papers/v12/duchi11a.html; one sum a row, of the mean square, is usual for such tables.
+    Sparse gradients take time proportional to their rows; dense ones have the same result. After Duchi et al. 2011,
+    https://jmlr.org/papers/v12/duchi11a.html; one sum a row, of the mean square, is usual for such tables.
     """
 
     def __init__(self, params, lr, eps=1e-8):
@@ -39,9 +39,9 @@ class RowAdagrad(torch.optim.Optimizer):
 
 
 class LazyAdam(torch.optim.Optimizer):
-    """Adam that leaves a table's rows, (N, E), and their moments as they are where a batch does not touch them.
+    """Adam that does not change rows of a table, (N, E), and their moments, if they are not in a batch.
 
-    torch's SparseAdam does the same to sparse gradients, in five times the time.
+    torch's SparseAdam computes the same for sparse gradients, in five times the time.
     """
 
     def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8):
@@ -72,16 +72,16 @@ class LazyAdam(torch.optim.Optimizer):
 
 
 def add_up(rows, values, size):
-    """The distinct ones among row numbers below `size`, (U,), and the sums of their values, (n, E) -> (U, E)."""
-    touched, places = distinct(rows.numpy(), size)
+    """The distinct ones among row ids below `size`, (U,), and the sums of their values, (n, E) -> (U, E)."""
+    touched, index = distinct(rows.numpy(), size)
     if len(touched) == len(rows):
         return rows, values
     sums = values.new_zeros(len(touched), values.shape[1])
-    return torch.from_numpy(touched), sums.index_add_(0, torch.from_numpy(places), values)
+    return torch.from_numpy(touched), sums.index_add_(0, torch.from_numpy(index), values)
 
 
 def make_optimizers(model, learning_rate):
-    """Adam; for the tables of n-grams LazyAdam, and for those that are summed RowAdagrad."""
+    """LazyAdam for tables of n-grams, RowAdagrad for those that are summed, and Adam for all other parameters."""
     tables = [module for module in model.modules() if isinstance(module, Table)]
     bags = [table.weight for table in tables if isinstance(table, Bags)]
     lazy = [table.weight for table in tables if not isinstance(table, Bags)]

@@ -10,21 +10,20 @@ from cli.files import default_dataset
 from engine import checkpoint as checkpoints
 from engine.batches import Batches, infer
 from engine.device import autocast, enough_memory, pick_device, precision
-from models import NETWORKS, trainer
+from models import ENCODERS, NETWORKS, trainer
 
-WORKERS = 16  # threads at most, which take turns where they run Python
+WORKERS = 16  # threads at most, since they share Python's lock
 
 
 class Predict:
-    """A trained network.
+    """A trained model.
 
-    model: its name, default the one whose checkpoint was written last; dataset: the directory that training wrote to;
-    checkpoint: a file, in place of the two; amp: the precision, by default the fastest that the device has, `off` is
-    float32. Raises UserError where there is no such checkpoint.
+    model: its name, by default the one whose checkpoint is the newest; dataset: the directory that training wrote to;
+    checkpoint: a file, instead of the two; device: as `--device`; amp: the precision, by default the fastest that the
+    device has, `off` is float32. Raises UserError if there is no such checkpoint.
     """
 
-    names = NETWORKS  # of the models that are looked for
-    shares_cores = True  # a batch is too small for several cores, so that each takes batches of its own
+    names = NETWORKS  # among which the newest checkpoint is looked for
 
     def __init__(self, model=None, dataset=None, checkpoint=None, device="auto", amp="auto"):
         self.path = Path(checkpoint) if checkpoint else find_checkpoint([model] if model else self.names, dataset)
@@ -37,47 +36,59 @@ class Predict:
         self.stopped = False
 
     def predict(self, text):
-        """A text's class; None where it is empty."""
+        """A text's class; None if it is empty."""
+        if not isinstance(text, str):
+            raise TypeError(f"predict expects a text (str), got {type(text).__name__}; predict_list takes a list")
         return self.predict_list([text])[0]
 
     def predict_list(self, texts):
-        """Each text's class, in order; None where it is empty."""
+        """Each text's class, in order; None if it is empty."""
         probabilities = self.predict_proba(texts)
         return [self.classes[row.argmax()] if row.any() else None for row in probabilities]
 
     def predict_proba(self, texts):
-        """Each text's probability of each class, (N, C) float32; an empty text's are all 0."""
+        """Each text's probability of each class, (N, C) float32; all 0 for an empty text."""
+        if isinstance(texts, (str, bytes)):
+            raise TypeError(f"expected a list of texts, got one {type(texts).__name__}; predict takes a single text")
+        texts = list(texts)
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"expected a list of texts (str), but item {i} is {type(text).__name__}")
         probabilities, cut = self.compute(texts)
         self.cut += cut
         return probabilities
 
     def compute(self, texts):
-        """What `predict_proba` gives, and how many of the texts were longer than pad_size.
+        """What `predict_proba` returns, and how many of the texts were longer than pad_size.
 
-        Several threads may call it. A `stopped` predictor ends after the batch at hand.
+        Several threads may call it. A `stopped` predictor ends after the current batch.
         """
         vocabulary, limit = self.saved.vocabulary, self.saved.config.pad_size
         rows = vocabulary.encode_texts([text.strip() for text in texts])
         probabilities = np.zeros((len(rows.lengths), len(self.classes)), np.float32)
         batches = Batches(rows, None, vocabulary, limit, self.device)
         with enough_memory(self.device, "use --device cpu"), autocast(self.device, self.amp):
-            for numbers, _, logits in infer(self.saved.model, batches):
-                probabilities[numbers] = logits.float().softmax(dim=1).cpu().numpy()
+            for row_ids, _, logits in infer(self.saved.model, batches):
+                probabilities[row_ids] = logits.float().softmax(dim=1).cpu().numpy()
                 if self.stopped:
                     break
+        if not np.isfinite(probabilities).all():
+            raise UserError(f"{self.path}: the model computes numbers that are not finite; train again")
         return probabilities, int((rows.lengths > limit).sum())
 
     @property
     def workers(self):
         """Threads that predict a file's texts, and the cores that each of them computes on."""
         cores = torch.get_num_threads()
-        if self.device.type == "cpu":
-            return (min(cores, WORKERS), 1) if self.shares_cores else (1, cores)
-        return (2 if self.device.type == "cuda" else 1), cores  # two, for one encodes while the other's batches run
+        if self.device.type != "cpu":
+            return (2 if self.device.type == "cuda" else 1), cores  # on CUDA one encodes while the GPU computes
+        if self.saved.name in ENCODERS:  # the activations of one batch take hundreds of megabytes
+            return 1, cores
+        return min(cores, WORKERS), 1  # a network's batch is too small for several cores
 
 
 def find_checkpoint(names, dataset):
-    """Of these models' checkpoints under a dataset the one that was written last."""
+    """The newest checkpoint of these models under a dataset."""
     directory = dataset or default_dataset()
     path = checkpoints.newest(directory, names)
     if path is None:

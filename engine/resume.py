@@ -5,21 +5,23 @@ from pathlib import Path
 
 import torch
 
-from cli.console import RANK, UserError, say
-from cli.files import replacing
-from engine.checkpoint import FORMAT, read
-from engine.ranks import from_first
+from cli.console import RANK, UserError, excerpt, say
+from engine.checkpoint import FORMAT, is_of_format, read, write
+from engine.ranks import broadcast_object
+
+FIELDS = {"fingerprint": dict, "progress": dict}
+TRAINING = {"weights": dict, "optimizers": list, "random": torch.Tensor}  # absent if the run is over
 
 
 class State:
-    """What a run resumes from, in a file: settings, progress, weights, optimizers, random numbers.
+    """Progress, weights, optimizers and random numbers of a run, in a file that the first of several ranks writes.
 
-    settings: all that decides the weights; a file of other settings is refused. model: None for a run that is over.
-    optimizers: whatever has a `state_dict`. The first of several ranks writes and reads.
+    fingerprint: all that decides the weights; a file with another one is refused. model: None for a run that is over.
+    optimizers: objects with a `state_dict`.
     """
 
-    def __init__(self, path, settings, device, model=None, optimizers=()):
-        self.path, self.settings, self.device = Path(path), settings, device
+    def __init__(self, path, fingerprint, device, model=None, optimizers=()):
+        self.path, self.fingerprint, self.device = Path(path), fingerprint, device
         self.model, self.optimizers = model, optimizers
         self.saved_at = self.cost = 0.0
 
@@ -28,56 +30,68 @@ class State:
             self.path.unlink(missing_ok=True)
 
     def save(self, progress, now=True):
-        """Writes the file; with `now` false only where that keeps all writing to a tenth of the time at the most."""
+        """Writes the file. Unless `now`, it is skipped if writing would take more than a tenth of the time."""
         start = time.monotonic()
         if RANK or (not now and start - self.saved_at < 10 * self.cost):
             return
-        content = {"format": FORMAT, "settings": self.settings, "progress": progress}
+        content = {"format": FORMAT, "fingerprint": self.fingerprint, "progress": progress}
         if self.model:
             content["weights"] = self.model.state_dict()
             content["optimizers"] = [optimizer.state_dict() for optimizer in self.optimizers]
             content["random"] = torch.get_rng_state()
             if self.device.type == "cuda":
                 content["cuda_random"] = torch.cuda.get_rng_state(self.device)
-        with replacing(self.path) as file:
-            torch.save(content, file)
+        write(self.path, content)
         self.saved_at = time.monotonic()
         self.cost = self.saved_at - start
 
-    def restore(self):
-        """Sets model, optimizers and random numbers to the saved ones; returns the progress, None where none is saved.
+    def restore(self, progress_class):
+        """Sets model, optimizers and random numbers to the saved ones; returns the progress, or None without a file.
 
-        Raises UserError where the file is of other settings or other data, naming what differs.
+        progress_class: makes the progress of its saved fields. Raises UserError if the file has another fingerprint,
+        naming what differs, or is no state of this toolkit.
         """
-        content = from_first(self._read() if RANK == 0 else None)
+        content = broadcast_object(self._read() if RANK == 0 else None)
         if content is None:
             return None
-        there = content["settings"]
+        saved = content["fingerprint"]
         differences = [
-            f"{name} {there.get(name)!r} there, {self.settings.get(name)!r} here"
-            for name in there | self.settings
-            if there.get(name) != self.settings.get(name)
+            f"{name} is {excerpt(repr(saved.get(name)), 100)} there, {excerpt(repr(self.fingerprint.get(name)), 100)} here"
+            for name in saved | self.fingerprint
+            if saved.get(name) != self.fingerprint.get(name)
         ]
         if differences:
             raise UserError(
-                f"{self.path} is of a run with other settings or data: {'; '.join(differences)}. "
-                "Use those, or start anew without --resume"
+                f"{self.path} is of a run with other flags or data: {'; '.join(differences)}. "
+                "Use those, or start again without --resume"
             )
-        if "weights" in content:
-            self.model.load_state_dict(content["weights"])
-            for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
-            if RANK == 0:
-                torch.set_rng_state(content["random"])
-                if self.device.type == "cuda" and "cuda_random" in content:
-                    torch.cuda.set_rng_state(content["cuda_random"], self.device)
-        return content["progress"]
+        try:
+            if "weights" in content:
+                self._set(content)
+            return progress_class(**content["progress"])
+        except Exception as error:  # torch raises exceptions of all types for other weights and states
+            raise self._no_state() from error
+
+    def _set(self, content):
+        self.model.load_state_dict(content["weights"])
+        for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        if RANK == 0:
+            torch.set_rng_state(content["random"])
+            if self.device.type == "cuda" and "cuda_random" in content:
+                torch.cuda.set_rng_state(content["cuda_random"], self.device)
 
     def _read(self):
         if not self.path.exists():
-            say(f"Nothing to resume at {self.path}: training starts anew")
+            say(f"Nothing to resume at {self.path}: training starts from the beginning")
             return None
         content = read(self.path)
-        if not isinstance(content, dict) or content.get("format") != FORMAT or "progress" not in content:
-            raise UserError(f"{self.path} is no state of this toolkit's; start anew without --resume")
+        if isinstance(content, dict) and "settings" in content:  # the name of the field in earlier versions
+            content["fingerprint"] = content.pop("settings")
+        fields = FIELDS | (TRAINING if isinstance(content, dict) and "weights" in content else {})
+        if not is_of_format(content, fields):
+            raise self._no_state()
         return content
+
+    def _no_state(self):
+        return UserError(f"{self.path} is no state of this toolkit, or is damaged; start again without --resume")

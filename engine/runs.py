@@ -1,4 +1,4 @@
-"""A training: what it is made of, the flags that set it up, and where it stands."""
+"""A training run: what it is made of, the flags that set it up, and how far it is."""
 
 import contextlib
 import dataclasses
@@ -8,114 +8,128 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
+from torch import nn
 
-from cli.console import RANK, RANKS, UserError, number, say
+from cli.console import RANK, RANKS, UserError, number, reason, say
+from cli.files import locked
 from engine import checkpoint
 from engine.batches import Batches
-from engine.device import add_device_flags, enough_memory, keep_memory, precision
-from engine.losses import class_weights
-from engine.ranks import from_first, join_ranks, leave_ranks
+from engine.device import Compute, add_device_flags, enough_memory, keep_memory
+from engine.losses import Loss, balanced_weights
+from engine.ranks import broadcast_object, join_ranks, leave_ranks
+
+POINT = ("step", "train_loss", "train_accuracy", "dev_loss", "dev_accuracy")  # of a validation
 
 
-def classifier(args, config, model, dataset, device, optimizers, settings, **more):
-    """The Run of a script that trains a classifier. settings: what else decides the weights; more: fields of Run."""
-    settings |= {"classes": dataset.classes}
-    settings |= {"class_weight": args.class_weight, "label_smoothing": args.label_smoothing}
-    settings |= {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
-    output = args.output or args.dataset
-    path = checkpoint.path_of(output, args.model)
+class Output(NamedTuple):
+    """Where a run writes."""
 
-    def keep(metrics):
-        checkpoint.save(path, args.model, config, dataset.classes, dataset.vocabulary, model, metrics)
+    directory: Path
+    name: str  # of the model
 
-    return Run.of(
-        args,
-        device,
-        settings,
-        name=args.model,
-        config=config,
-        model=model,
-        optimizers=optimizers,
-        train=dataset.batches("train", config.pad_size, device),
-        dev=dataset.batches("dev", config.pad_size, device),
-        output=output,
-        keep=keep,
-        loss_weight=class_weights(dataset, device) if args.class_weight else None,
-        label_smoothing=args.label_smoothing,
-        **more,
-    )
+    @property
+    def checkpoint(self):
+        return checkpoint.path_of(self.directory, self.name)
+
+    @property
+    def state(self):
+        return self.checkpoint.with_name(f"{self.name}.resume")
+
+    @property
+    def lock(self):
+        return self.checkpoint.with_name(f"{self.name}.lock")
+
+    @property
+    def logs(self):
+        return self.directory / "log" / self.name
+
+
+class Updates(NamedTuple):
+    """How a step changes the weights."""
+
+    optimizers: list
+    schedule: Callable[[int, int], float] | None = None  # the factor of the learning rate at a step, of so many steps
+    max_norm: float | None = None  # to which gradients are clipped
+    accumulate: int = 1  # passes that a batch is split into
 
 
 @dataclass
 class Run:
-    """A training: what it is made of, and where its results go."""
+    """A training run."""
 
-    name: str  # the model's
     config: object
-    model: torch.nn.Module
-    optimizers: list
+    model: nn.Module
     train: Batches
     dev: Batches
-    device: torch.device
-    output: Path
-    settings: dict  # all that decides the weights, data included; a state of other settings is refused
+    updates: Updates
+    compute: Compute
+    output: Output
+    fingerprint: dict  # all that decides the weights, including the data
     keep: Callable[[dict], None]  # saves the model, the best one so far, with its metrics
-    schedule: Callable[[int, int], float] | None = None  # the learning rate's factor at a step of so many
-    max_norm: float | None = None  # of the gradients
-    accumulate: int = 1  # passes that a batch takes
-    amp: str = "off"  # what steps and validations compute in, a name in PRECISIONS
-    compile: bool = False  # whether torch.compile builds the training step's kernels
-    loss_weight: torch.Tensor | None = None  # of each class, (C,)
-    label_smoothing: float = 0.0
+    loss: Loss = field(default_factory=Loss)
     eval_every: int | None = None
     seed: int = 1
     resume: bool = False
 
     @classmethod
-    def of(cls, args, device, settings, **fields):
-        """A Run with what the flags of `runtime.add_training_flags` say. settings: what else decides the weights."""
-        amp = precision(args.amp, device)
-        if args.compile and device.type != "cuda":
-            raise UserError(f"--compile is for GPUs, and this run is on {device}")
-        settings |= dataclasses.asdict(fields["config"]) | {
-            "seed": args.seed,
-            "eval_every": args.eval_every,
-            "amp": amp,
-        }
-        fields |= {name: getattr(args, name) for name in ("seed", "eval_every", "accumulate", "compile", "resume")}
-        return cls(device=device, settings=settings, amp=amp, **fields)
-
-    @property
-    def state(self):
-        return self.output / "saved_dict" / f"{self.name}.resume"
-
-    @property
-    def logs(self):
-        return self.output / "log" / self.name
+    def of(cls, args, fingerprint, **fields):
+        """A Run with the values of the flags of `add_training_flags`. fingerprint: what else decides the weights."""
+        flags = {"seed": args.seed, "eval_every": args.eval_every}
+        fingerprint = fingerprint | dataclasses.asdict(fields["config"]) | flags | {"amp": fields["compute"].amp}
+        return cls(fingerprint=fingerprint, resume=args.resume, **flags, **fields)
 
 
 @dataclass
 class Progress:
-    """Where a training stands: what a resumed one needs besides weights, optimizers and random numbers."""
+    """How far a training is. Raises ValueError if a field is of the wrong type."""
 
-    log: str  # the name of this run's directory under `Run.logs`
+    log: str  # the name of the run's directory under `Output.logs`
     step: int = 0  # steps done
     epoch: int = 0  # epochs done
     step_in_epoch: int = 0
     best_loss: float = math.inf
     best_step: int = 0
     validations_since_best: int = 0
-    history: list = field(default_factory=list)  # a dict a validation
+    history: list = field(default_factory=list)  # a dict for each validation, with the keys `POINT`
     seconds: float = 0.0  # of training and validation
     stopped: bool = False  # early
-    finished: bool = False  # tested too
+    finished: bool = False  # including the test
+
+    def __post_init__(self):
+        wrong = [f.name for f in dataclasses.fields(self) if type(getattr(self, f.name)) is not f.type]
+        numbers = [point[name] for point in self.history for name in POINT]
+        if wrong or Path(self.log).name != self.log or not all(type(n) in (int, float) for n in numbers):
+            raise ValueError(f"wrong types of {wrong or 'history'}")
+
+
+def run_of_classifier(args, compute, classifier, dataset, updates, fingerprint):
+    """The Run of a script that trains a `checkpoint.Classifier`. fingerprint: what else decides the weights."""
+    flags = {"class_weight": args.class_weight, "label_smoothing": args.label_smoothing}
+    digests = {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
+    weights = None
+    if args.class_weight:
+        weights = balanced_weights(dataset.train, len(dataset.classes), compute.device)
+    output = Output(args.output or args.dataset, args.model)
+    return Run.of(
+        args,
+        fingerprint | {"classes": dataset.classes} | flags | digests,
+        config=classifier.config,
+        model=classifier.model,
+        train=dataset.batches("train", classifier.config.pad_size, compute.device),
+        dev=dataset.batches("dev", classifier.config.pad_size, compute.device),
+        updates=updates,
+        compute=compute,
+        output=output,
+        keep=lambda metrics: checkpoint.save(output.checkpoint, classifier._replace(metrics=metrics)),
+        loss=Loss(weights, args.label_smoothing),
+    )
 
 
 def new_log(directory):
-    """Makes a new directory, named by the time; returns its name, which is the first rank's."""
-    return from_first(_make_log(directory) if RANK == 0 else None)
+    """Makes a new directory, named by the time; returns its name, on all ranks."""
+    return broadcast_object(_make_log(directory) if RANK == 0 else None)
 
 
 def _make_log(directory):
@@ -126,46 +140,51 @@ def _make_log(directory):
             name += "+"
         (directory / name).mkdir()
     except OSError as error:
-        raise UserError(f"{directory} cannot be written ({error.strerror}); use --output DIR") from error
+        raise UserError(f"{directory} cannot be written ({reason(error)}); use --output DIR") from error
     return name
 
 
 def add_run_flags(parser):
-    """The flags of every script that trains a classifier."""
+    """Adds the flags of every script that trains a classifier."""
     parser.add_argument("--output", type=Path, help="directory for saved_dict and log (the dataset's)")
     add_training_flags(parser)
-    parser.add_argument("--class_weight", choices=["balanced"], help="weigh rare classes as much as frequent ones")
-    parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="in the training's loss")
+    parser.add_argument("--class_weight", choices=["balanced"], help="balanced: give all classes the same weight")
+    parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="label smoothing of the loss")
 
 
 def add_training_flags(parser):
-    """The flags of a training of whatever kind."""
+    """Adds the flags of every script that trains."""
     add_device_flags(parser)
-    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=1, help="of weights, order and dropout")
-    parser.add_argument("--eval_every", type=number(int, 1), help="steps between validations (a tenth of the cost)")
-    parser.add_argument("--compile", action="store_true", help="on a GPU, let torch build the kernels of a step")
-    parser.add_argument("--accumulate", type=number(int, 1), default=1, help="passes that a batch is split into")
-    parser.add_argument("--resume", action="store_true", help="go on from the last saved step")
+    parser.add_argument(
+        "--seed", type=number(int, 0, 2**63 - 1), default=1, help="seed of weights, order of rows and dropout"
+    )
+    parser.add_argument(
+        "--eval_every", type=number(int, 1), help="steps between validations (as many as cost a tenth of the training)"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile the training step (GPU only)")
+    parser.add_argument("--accumulate", type=number(int, 1), default=1, help="number of passes to split a batch into")
+    parser.add_argument("--resume", action="store_true", help="continue from the last saved state")
 
 
 @contextlib.contextmanager
-def training(device):
-    """Surrounds a training: the ranks meet and part, memory waits for the next step, what may end it becomes a line."""
+def training(device, output):
+    """The context of a training: joins the ranks, locks the output, and turns what may end it into a line."""
     advice = (
-        "lower --batch_size or --pad_size, or split each batch with --accumulate 4 (an encoder can also do with "
-        "--gradient_checkpointing or a --freeze of its lowest layers)"
+        "lower --batch_size or --pad_size or the sizes of the model, or split each batch with --accumulate 4 (encoders "
+        "also have --gradient_checkpointing and --freeze)"
     )
     join_ranks(device)
     if device.type == "cpu":
         keep_memory()
+    lock = contextlib.nullcontext() if RANK else locked(output.lock, f"another training writes {output.checkpoint}")
     try:
-        with enough_memory(device, advice):
+        with lock, enough_memory(device, advice):
             yield
     except KeyboardInterrupt:
-        say("Interrupted: the same command with --resume goes on from the last saved step")
+        say("Interrupted: the same command with --resume continues from the last saved state")
         sys.exit(130)
     except RuntimeError as error:
         if RANKS == 1 or "onnection" not in str(error):
             raise
-        raise UserError(f"the other processes are gone ({str(error).splitlines()[0]})") from error
+        raise UserError(f"the other processes are gone ({reason(error)})") from error
     leave_ranks()

@@ -1,32 +1,33 @@
-"""What one would take in place of a network: a linear SVM, and fastText's own program. Trained, tested and timed.
+"""Baselines to compare with: a linear SVM, and fastText's own program. Trained, tested and timed.
 
-    python -m evaluation.baselines --peer svm --dataset D          # TF-IDF of characters, bigrams (scikit-learn)
-    python -m evaluation.baselines --peer fasttext-2 --dataset D   # bigrams too: pip install fasttext==0.9.3
-    python -m evaluation.baselines --peer fasttext-3 --dataset D   # trigrams too, and more epochs
+    python -m evaluation.baselines --baseline svm --dataset D          # TF-IDF of characters, bigrams (scikit-learn)
+    python -m evaluation.baselines --baseline fasttext-2 --dataset D   # bigrams too: pip install fasttext==0.9.3
+    python -m evaluation.baselines --baseline fasttext-3 --dataset D   # trigrams too, and more epochs
 
-Writes the model, `metrics.json` and `predictions.tsv` (the test rows in their file's order). Training time is that
-from texts in memory to a trained model, features included. The same seed gives the same SVM, but the same fastText
-only with a single thread (OMP_NUM_THREADS=1): several write to the same weights without waiting for each other.
+Writes the model, `metrics.json` and `predictions.tsv`. Training time is that from texts in memory to a trained model,
+features included. The same seed gives the same SVM, but the same fastText only with a single thread
+(OMP_NUM_THREADS=1): several threads write to the same weights without synchronisation.
 """
 
-import importlib.metadata
+from cli.start import run_script
+
 import importlib.util
 import os
 import pickle
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from cli.console import Parser, UserError, echo, number, one_line, run_script, say
+from cli.console import Parser, UserError, echo, number, say
 from cli.files import peak_memory, replacing
-from evaluation.timing import measure
+from cli.installation import versions
+from evaluation.timing import measure  # no torch in this process, so that its memory is the baseline's own
 from text.labelled import read_classes, read_split
 
-PEERS = {"svm": ("svm",), "fasttext": ("fasttext-2", "fasttext-3")}  # each one's rows in a leaderboard
-SETTINGS = {
+BASELINES = {"svm": ("svm",), "fasttext": ("fasttext-2", "fasttext-3")}  # the rows of each in a leaderboard
+PARAMETERS = {
     "svm": {"ngram_range": (1, 2), "sublinear_tf": True, "C": 0.5},
     "fasttext-2": {"wordNgrams": 2, "epoch": 10, "lr": 0.5, "dim": 100, "bucket": 200_000},
     "fasttext-3": {"wordNgrams": 3, "epoch": 25, "lr": 0.3, "dim": 100, "bucket": 500_000},
@@ -35,7 +36,7 @@ PACKAGES = {"svm": ("sklearn", "scikit-learn"), "fasttext": ("fasttext", "fastte
 
 
 class SVM:
-    """TF-IDF of characters and bigrams, and a linear support vector machine on them."""
+    """A linear support vector machine on TF-IDF of characters and bigrams."""
 
     epochs = 1
 
@@ -53,7 +54,7 @@ class SVM:
         """The class's index of each text, (N,)."""
         return self.model.predict(self.features.transform(texts))
 
-    def parameters(self):
+    def count_parameters(self):
         return self.model.coef_.size + self.model.intercept_.size
 
     def save(self, path):
@@ -62,13 +63,13 @@ class SVM:
 
 
 class FastText:
-    """The program of Joulin et al. 2017, given characters for words."""
+    """The program of Joulin et al. 2017, with characters as words."""
 
-    def __init__(self, seed, **settings):
+    def __init__(self, seed, epoch, **parameters):
         from fasttext import train_supervised
 
-        self.train = train_supervised
-        self.settings, self.epochs = settings | {"seed": seed, "thread": threads(), "verbose": 0}, settings["epoch"]
+        self.train, self.epochs = train_supervised, epoch
+        self.options = parameters | {"epoch": epoch, "seed": seed, "thread": threads(), "verbose": 0}
 
     def fit(self, texts, labels):
         with tempfile.TemporaryDirectory() as directory:
@@ -76,98 +77,90 @@ class FastText:
             with open(path, "w", encoding="utf-8", newline="\n", errors="replace") as file:
                 rows = zip(labels, self._spaced(texts), strict=True)
                 file.writelines(f"__label__{label} {text}\n" for label, text in rows)
-            self.model = self.train(str(path), **self.settings)
+            self.model = self.train(str(path), **self.options)
 
     def predict(self, texts):
         """The class's index of each text, (N,)."""
-        labels, _ = self.model.predict(self._spaced(texts))  # of one text, not in a list, numpy 2 breaks it
+        labels, _ = self.model.predict(self._spaced(texts))  # with a text that is not in a list numpy 2 fails
         return np.array([int(label[0].removeprefix("__label__")) for label in labels])
 
     def _spaced(self, texts):
         return [" ".join(text.replace(" ", "▁")) for text in texts]
 
-    def parameters(self):
+    def count_parameters(self):
         return self.model.get_input_matrix().size + self.model.get_output_matrix().size
 
     def save(self, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.model.save_model(str(path))
 
 
-def missing(peer):
-    """Why a peer in PEERS cannot run here, or None."""
-    module, package = PACKAGES[peer]
+def missing(baseline):
+    """Why a baseline in `BASELINES` cannot run, or None."""
+    module, package = PACKAGES[baseline]
     if importlib.util.find_spec(module) is None:
         return f"the package {package} is not installed (pip install {package})"
     return None
 
 
 def cores():
-    """As many as this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads():
-    """As many as torch would take."""
+    """The number of threads that torch would use."""
     return int(os.environ.get("OMP_NUM_THREADS") or cores())
-
-
-def write_predictions(path, texts, labels, predicted, classes):
-    with replacing(path, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-        file.write("text\tlabel\tpredicted\n")
-        for text, label, index in zip(texts, labels, predicted, strict=True):
-            file.write(f"{one_line(text)}\t{classes[label]}\t{classes[index]}\n")
 
 
 def parse_args():
     parser = Parser(__doc__)
-    parser.add_argument("--peer", choices=SETTINGS, required=True, help="what is trained")
+    parser.add_argument("--baseline", choices=PARAMETERS, required=True, help="baseline to train")
     parser.add_argument("--dataset", type=Path, required=True, help="directory of the dataset")
-    parser.add_argument("--seed", type=number(int, 0, 2**31 - 1), default=1, help="of the order of rows and of weights")
-    parser.add_argument("--output", type=Path, help="directory to write to (log/PEER in the dataset's)")
+    parser.add_argument("--seed", type=number(int, 0), default=1, help="seed of the order of rows and of weights")
+    parser.add_argument("--output", type=Path, help="directory to write to (log/BASELINE in the dataset's)")
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    family = next(name for name, rows in PEERS.items() if args.peer in rows)
-    if reason := missing(family):
-        raise UserError(f"{args.peer}: {reason}")
-    output = args.output or args.dataset / "log" / args.peer
-    settings = SETTINGS[args.peer]
+    name = args.baseline
+    family = next(family for family, rows in BASELINES.items() if name in rows)
+    if why := missing(family):
+        raise UserError(f"{name}: {why}")
+    output = args.output or args.dataset / "log" / name
+    parameters = PARAMETERS[name]
     classes = read_classes(args.dataset / "data" / "class.txt")
     texts, labels = read_split(args.dataset, "train")
     test_texts, test_labels = read_split(args.dataset, "test")
-    peer = {"svm": SVM, "fasttext": FastText}[family](args.seed, **settings)
+    if family == "svm" and len(np.unique(labels)) < 2:
+        raise UserError(f"{args.dataset / 'data' / 'train.txt'} has rows of one class, an SVM needs two or more")
+    baseline = {"svm": SVM, "fasttext": FastText}[family](args.seed, **parameters)
     start = time.perf_counter()
-    peer.fit(texts, labels)
+    baseline.fit(texts, labels)
     seconds = time.perf_counter() - start
-    predicted = peer.predict(test_texts)
+    predicted = baseline.predict(test_texts)
     peak = peak_memory()
 
-    from evaluation import report  # only now, for its memory
+    from evaluation import report  # only now, since it takes memory
 
-    text, data, _ = report.test_report(test_labels, predicted, classes)
-    accuracy = float((predicted == test_labels).mean())
-    echo(f"Test Acc: {accuracy:>6.2%}")
+    results, text = report.test_results(test_labels, predicted, classes)
+    echo(f"Test Acc: {results['accuracy']:>6.2%}")
     echo(text)
-    suffix = {"svm": "pkl", "fasttext": "bin"}[family]
-    path = output / f"{args.peer}.{suffix}"
-    output.mkdir(parents=True, exist_ok=True)
-    peer.save(path)
-    speed = measure(peer.predict, lambda text: peer.predict([text]), test_texts)
-    speed |= {"parameters": peer.parameters(), "bytes": path.stat().st_size, "device": f"cpu ({threads()} threads)"}
-    metrics = {"model": args.peer, "device": "cpu", "settings": settings | {"seed": args.seed}, "classes": classes}
-    metrics["versions"] = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        PACKAGES[family][1]: importlib.metadata.version(PACKAGES[family][1]),
+    path = output / f"{name}.{'pkl' if family == 'svm' else 'bin'}"
+    baseline.save(path)
+    speed = measure(baseline.predict, lambda text: baseline.predict([text]), test_texts)
+    speed |= {
+        "parameters": baseline.count_parameters(),
+        "bytes": path.stat().st_size,
+        "device": f"cpu ({threads()} threads)",
     }
-    metrics["test"] = {"accuracy": accuracy, "macro_f1": data["macro avg"]["f1-score"], "report": data}
-    metrics |= {"train_seconds": seconds, "train_rows": peer.epochs * len(texts), "peak_memory_mb": peak}
-    metrics["speed"] = speed
-    write_predictions(output / "predictions.tsv", test_texts, test_labels, predicted, classes)
+    metrics = {"model": name, "device": "cpu", "fingerprint": parameters | {"seed": args.seed}, "classes": classes}
+    metrics |= {"versions": versions("numpy", PACKAGES[family][1]), "test": results, "speed": speed}
+    metrics |= {"train_seconds": seconds, "train_rows": baseline.epochs * len(texts), "peak_memory_mb": peak}
+    report.write_predictions(output, test_texts, test_labels, predicted, classes)
     report.write_metrics(output, metrics)
-    say(f"Model: {path}; figures and predictions: {output}")
+    say(f"Model: {path}; metrics and predictions: {output}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A training of a comparison: a process of its own, in a directory of its own, with a record of what came of it."""
+"""A training of a comparison: a process of its own, in a directory of its own, with a record of its result."""
 
 import json
 import os
@@ -6,81 +6,83 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 from cli.console import UserError, duration, echo, say
 from cli.files import ROOT, replacing
 from engine import checkpoint
-from evaluation import baselines as peers
+from evaluation import baselines
 from models import ENCODERS, trainer
 
 
 class Job:
-    """A model's or a peer's run with a seed.
+    """A model's or a baseline's run with a seed.
 
-    plan: all that decides its result but for the seed, as data. dataset: a `compare.Data`. flags: of the training.
+    plan: all that decides its result except the seed, as data. comparison: an `evaluation.comparison.Comparison`.
     The record, `run.json`, is written when the training begins, with the plan, and when it has ended, with the result.
     """
 
-    def __init__(self, name, seed, plan, dataset, output, flags, machine):
-        self.name, self.seed, self.plan, self.dataset, self.machine = name, seed, plan, dataset, machine
-        self.kind = "peer" if name in peers.SETTINGS else "encoder" if name in ENCODERS else "network"
-        self.directory = Path(output) / name / f"seed-{seed}"
+    def __init__(self, name, seed, plan, comparison):
+        self.name, self.seed, self.plan, self.comparison = name, seed, plan, comparison
+        self.kind = "baseline" if name in baselines.PARAMETERS else "encoder" if name in ENCODERS else "network"
+        self.directory = comparison.output / name / f"seed-{seed}"
         self.log = self.directory / "run.log"
-        where = ["--dataset", str(dataset.directory), "--seed", str(seed), "--output", str(self.directory)]
-        if self.kind == "peer":
-            self.command = ["-m", "evaluation.baselines", "--peer", name, *where]
+        where = ["--dataset", str(comparison.directory), "--seed", str(seed), "--output", str(self.directory)]
+        if self.kind == "baseline":
+            self.command = ["-m", "evaluation.baselines", "--baseline", name, *where]
         else:
-            self.command = [trainer([name]), "--model", name, *where, *flags, "--resume"]
+            self.command = [trainer([name]), "--model", name, *where, *comparison.flags, "--resume"]
 
-    def finish(self, place):
-        """Trains what is not trained yet; returns the record. place: this run's among all, a text."""
+    def run_or_load(self, progress):
+        """Trains unless that is done; returns the record. progress: this run's number among all, as text.
+
+        Raises UserError if the training fails.
+        """
         what = f"{self.name}, seed {self.seed}"
-        self._make_way(what)
+        self._set_other_plan_aside(what)
         record = _record(self.directory)
         if "accuracy" in record:
-            self._tell(record, " (trained before)")
+            self._echo(record, " (trained before)")
             return record
-        say(f"{what}: run {place}, its output is in {self.log}")
-        record = {"seed": self.seed, "command": shlex.join(["python", *self.command]), "machine": self.machine}
-        record["plan"] = self.plan
+        say(f"{what}: run {progress}, its output is in {self.log}")
+        record = {"seed": self.seed, "command": shlex.join(["python", *self.command]), "plan": self.plan}
+        record["machine"] = self.comparison.machine
         self._write(record)
         call(self.command, self.log, what)
         record |= self._result()
         self._write(record)
-        self._tell(record)
+        self._echo(record)
         return record
 
     def predictions(self):
-        """Where the run wrote what it predicts for the test split."""
+        """The file with what the run predicted for the test split."""
         return self._newest("predictions.tsv")
 
     def speed(self, device, amp):
-        """What evaluation.timing says of the run's checkpoint, or a peer of itself; measured once."""
-        if self.kind == "peer":
+        """The speed of the run's checkpoint, by `evaluation.timing`; that of a baseline is in its metrics."""
+        if self.kind == "baseline":
             return self._metrics()["speed"]
         path = self.directory / "speed.json"
         if not path.exists():
             what = f"{self.name}, speed of prediction"
             say(what)
             file = checkpoint.path_of(self.directory, self.name)
-            where = ["--checkpoint", str(file), "--dataset", str(self.dataset.directory), "--output", str(path)]
+            where = ["--checkpoint", str(file), "--dataset", str(self.comparison.directory), "--output", str(path)]
             call(["-m", "evaluation.timing", *where, "--device", device, "--amp", amp], self.log, what)
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def _make_way(self, what):
-        """Sets a run of another plan aside, and takes back one of this plan: a mistaken flag costs no finished run."""
+    def _set_other_plan_aside(self, what):
+        """Renames the directory of a run with another plan, and restores one with this plan, so that no run is lost."""
         here, aside = self.directory, self.directory.with_name(f"{self.directory.name}.before")
         record = _record(here)
-        there = record.get("plan", self.plan)
-        if there == self.plan:
+        found = record.get("plan", self.plan)
+        if found == self.plan:
             return
-        changed = ", ".join(key for key in there | self.plan if there.get(key) != self.plan.get(key))
+        changed = ", ".join(key for key in found | self.plan if found.get(key) != self.plan.get(key))
         if _record(aside).get("plan") == self.plan:
-            say(f"{what}: the run in {here.name} had other {changed}; the one set aside in {aside.name} is taken back")
+            say(f"{what}: the run in {here.name} had other {changed}; the one in {aside.name} is restored")
             back = aside.rename(here.with_name(f"{here.name}.back"))
         else:
-            say(f"{what}: the run in {here.name} had other {changed}; it runs anew")
+            say(f"{what}: the run in {here.name} had other {changed}; it is trained again")
             back = None
         if "accuracy" in record:
             shutil.rmtree(aside, ignore_errors=True)
@@ -104,9 +106,10 @@ class Job:
         metrics = self._metrics()
         result = {key: metrics["test"][key] for key in ("accuracy", "macro_f1")}
         result |= {key: metrics[key] for key in ("train_seconds", "peak_memory_mb", "versions")}
-        return result | {"train_rows": metrics.get("train_rows") or rows_seen(metrics, self.dataset.rows["train"])}
+        rows = metrics.get("train_rows") or rows_seen(metrics, self.comparison.rows["train"])
+        return result | {"train_rows": rows}
 
-    def _tell(self, record, more=""):
+    def _echo(self, record, more=""):
         shares = f"Test Acc: {record['accuracy']:>6.2%},  Macro F1: {record['macro_f1']:>6.2%}"
         echo(f"{self.name:<12} seed {self.seed}:  {shares},  Time: {duration(record['train_seconds'])}{more}")
 
@@ -117,24 +120,24 @@ def _record(directory):
 
 
 def rows_seen(metrics, rows):
-    """The rows that a training took: steps of a batch, the last one of an epoch being what is left."""
-    batch = metrics["settings"]["batch_size"]
+    """The number of rows that a training took: a batch a step; the last batch of an epoch has the remaining rows."""
+    batch = metrics["fingerprint"]["batch_size"]
     epochs, steps = divmod(metrics["history"][-1]["step"], -(-rows // batch))
     return epochs * rows + steps * batch
 
 
 def call(command, log, what):
-    """Runs a script to its end, its output added to a log. Raises UserError where it fails."""
-    module = command[0] == "-m"  # found from the user's directory too
+    """Runs a script, or with -m a module, and appends its output to a log. Raises UserError if it fails."""
+    module = command[0] == "-m"
     arguments = [sys.executable, *(["-P", *command] if module else [str(ROOT / command[0]), *command[1:]])]
-    environment = os.environ | ({"PYTHONPATH": str(ROOT)} if module else {})
+    environment = os.environ | ({"PYTHONPATH": str(ROOT)} if module else {})  # so that any directory will do
     options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "env": environment}
     with open(log, "ab") as file:
         process = subprocess.Popen(arguments, stdout=file, **options)
         try:
             status = process.wait()
-        except BaseException:
-            process.terminate()  # what it saved last is whole
+        except BaseException:  # Ctrl-C, or the end of this process by SIGTERM
+            process.terminate()  # the files that it saved are complete
             process.wait()
             raise
     if status:

@@ -1,11 +1,10 @@
 """A leaderboard from the results of runs: statistics over seeds, significance, the Pareto front; table and picture.
 
-Mean and sample standard deviation are over a model's seeds. Whether a model differs from the best one (the highest mean
-accuracy) is asked with McNemar's exact test: of the test rows that one of the two has right and the other wrong, each
-is as likely either's if they are equally good. It takes a model's run of median accuracy (the lower one of two, of
-equal ones the first seed's), and the p-values are corrected by Holm for the number of comparisons, one for each model
-but the best. They tell how far the sample of test rows carries; how far another seed moves a model the standard
-deviation tells.
+Mean and sample standard deviation are over a model's seeds. McNemar's exact test compares each model with the best one
+(the highest mean accuracy): of the test rows that only one of the two classifies correctly, half are each model's if
+they are equally good. The test takes each model's run of median accuracy (the lower of two, among equals that of the
+first seed). The p-values have Holm's correction for the number of comparisons, one for each model except the best.
+They measure the uncertainty of the sample of test rows; the standard deviation measures that of the seed.
 """
 
 import itertools
@@ -20,18 +19,18 @@ from cli.files import replacing
 from evaluation import report
 from evaluation.significance import holm, mcnemar, pareto
 
-ALPHA = 0.05  # from this p-value on a model is not told from the best
-SIDES = [  # of a point, where its name may stand: the offset, and how the text lies at that place
+ALPHA = 0.05  # with a p-value of at least this, a model is not significantly different from the best
+SIDES = [  # of a point, at which its name may be: the offset, and the alignment of the text
     *((8, 0, "left", "center"), (-8, 0, "right", "center"), (0, 8, "center", "bottom"), (0, -8, "center", "top")),
     *((7, 7, "left", "bottom"), (7, -7, "left", "top"), (-7, 7, "right", "bottom"), (-7, -7, "right", "top")),
     *((0, 20, "center", "bottom"), (0, -20, "center", "top")),
 ]
-COLORS = {"network": "#1f6fb4", "encoder": "#c8501e", "peer": "#5f6b76"}
+COLORS = {"network": "#1f6fb4", "encoder": "#c8501e", "baseline": "#5f6b76"}
 HEADS = (
     *("model", "accuracy, %", "macro F1, %", "p against the best", "parameters", "size", "training", "rows/s trained"),
     *("rows/s predicted", "one headline: p50", "p99", "peak memory"),
 )
-USES = {"train": "train on", "dev": "validate", "test": "test"}
+USES = {"train": "training", "dev": "validation", "test": "test"}
 PAGE = """\
 # Leaderboard: {name}
 
@@ -43,11 +42,11 @@ PAGE = """\
 
 - ◆: on the Pareto front: no other model is at least as accurate and as fast at one headline, and better in one of them.
 - p: McNemar's exact test on the test rows, a model's run of median accuracy against the best model's, with Holm's
-  correction for the number of comparisons. ≈: not told from the best (p ≥ {alpha}).
-- Training: the mean time, with validation. Peak memory: of the training's process, the GPU's where it trains there.
-- Prediction: the first seed's model, from text to class, in a process of its own (a peer's in that of its training);
+  correction for the number of comparisons. ≈: not significantly different from the best (p ≥ {alpha}).
+- Training: the mean time, including validation. Peak memory: of the training's process, or of the GPU.
+- Prediction: the first seed's model, from text to class, in a separate process (a baseline's in that of its training);
   many headlines at once, and one at a time (median and 99th percentile). Size: of the file to predict with.
-{peers}- Trained on {machines}; predicted on {devices}.
+{baselines}{failures}- Trained on {machines}; predicted on {devices}.
 - {date}; {versions}.
 
 ```
@@ -57,28 +56,30 @@ PAGE = """\
 
 
 def summary(values):
-    """Mean, sample standard deviation (None of a single value) and the values, as data."""
+    """Mean, sample standard deviation (None for a single value) and the values, as data."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "std": std, "values": list(values)}
 
 
 def right_rows(path):
-    """Which test rows a `predictions.tsv` has right, (N,) bool, in an order that is the same for each run's.
+    """Whether the test rows of a `predictions.tsv` are classified correctly, (N,) bool, in the same order for all runs.
 
-    Files list their rows in orders of their own. Here they are sorted by text and class, and rows that are alike in
-    both, of which a model says the same, by whether they are right.
+    Each file has its own order. Here rows are sorted by text and class, and rows with the same text and class, for
+    which a model predicts the same, by whether they are correct.
     """
     with open(path, encoding="utf-8", newline="") as file:
         rows = [line.rstrip("\n").split("\t")[:3] for line in file][1:]
-    return np.array([right for *_, right in sorted((text, label, label == said) for text, label, said in rows)])
+    return np.array(
+        [right for *_, right in sorted((text, label, label == predicted) for text, label, predicted in rows)]
+    )
 
 
 def median_run(runs):
-    """The run of median accuracy: the lower one of two, of equal ones the first."""
+    """The run of median accuracy: the lower of two, among equals the first."""
     return sorted(runs, key=lambda run: run["accuracy"])[(len(runs) - 1) // 2]
 
 
-def standing(name, kind, runs, speed):
+def row_of(name, kind, runs, speed):
     """A model's row from its runs' results, one a seed, and its speed."""
     row = {"model": name, "kind": kind} | {key: summary([run[key] for run in runs]) for key in ("accuracy", "macro_f1")}
     seconds = [run["train_seconds"] for run in runs]
@@ -102,7 +103,7 @@ def rank(rows):
 
 
 def write(directory, about, rows):
-    """`leaderboard.md`, `.json` and `.png` of ranked rows. about: title, command, machine, date and so on, as data."""
+    """Writes `leaderboard.md`, `.json` and `.png` of ranked rows. about: dataset, command, machine, date and more."""
     directory = Path(directory)
     with replacing(directory / "leaderboard.json", "w", encoding="utf-8") as file:
         json.dump(about | {"rows": rows}, file, ensure_ascii=False, indent=2)
@@ -114,15 +115,17 @@ def write(directory, about, rows):
 def page(about, rows):
     """leaderboard.md."""
     data, seeds = about["dataset"], len(about["seeds"])
-    peers = [(row["model"], row["runs"][0]["plan"]["settings"]) for row in rows if row["kind"] == "peer"]
-    told = (f"{name} ({', '.join(f'{key} {value}' for key, value in settings.items())})" for name, settings in peers)
+    baselines = [(row["model"], row["runs"][0]["plan"]["parameters"]) for row in rows if row["kind"] == "baseline"]
+    described = [f"{name} ({', '.join(f'{key} {value}' for key, value in found.items())})" for name, found in baselines]
+    failures = [f"{name} ({why})" for name, why in about["failures"].items()]
     return PAGE.format(
         name=data["name"],
-        counts=", ".join(f"{data['rows'][split]:,} rows to {use}" for split, use in USES.items()),
+        counts=", ".join(f"{data['rows'][split]:,} {use} rows" for split, use in USES.items()),
         classes=data["classes"],
         several="one seed" if seeds == 1 else f"{seeds} seeds, mean ± sample standard deviation",
         table="\n".join(table(rows)),
-        peers=f"- Peers, given characters for words: {'; '.join(told)}.\n" if peers else "",
+        baselines=f"- Baselines, with characters as words: {'; '.join(described)}.\n" if described else "",
+        failures=f"- Not in the table, since a training failed: {'; '.join(failures)}.\n" if failures else "",
         alpha=ALPHA,
         machines="; ".join(about["machines"]),
         devices="; ".join(about["devices"]),
@@ -143,7 +146,7 @@ def _cells(row):
     speed, memory = row["speed"], row["peak_memory_mb"]
     p = "best" if row["p_holm"] is None else f"{_p_value(row['p_holm'])}{' ≈' if row['like_best'] else ''}"
     return (
-        f"{row['model']}{' (peer)' if row['kind'] == 'peer' else ''}{' ◆' if row['pareto'] else ''}",
+        f"{row['model']}{' (baseline)' if row['kind'] == 'baseline' else ''}{' ◆' if row['pareto'] else ''}",
         percent(row["accuracy"]),
         percent(row["macro_f1"]),
         p,
@@ -202,7 +205,7 @@ def draw(path, title, rows):
     for kind in dict.fromkeys(row["kind"] for row in rows):
         axes.plot([], [], "o", color=COLORS[kind], label=kind)
     legend = axes.legend(loc="best", frameon=False)
-    figure.canvas.draw()  # the layout is settled now, and what lies where is known
+    figure.canvas.draw()  # computes the layout, so that positions are known
     low, high = (
         axes.transData.transform([(x, y + side * e) for (x, y), e in zip(points, errors, strict=True)])
         for side in (-1, 1)
@@ -215,7 +218,7 @@ def draw(path, title, rows):
 
 
 def _write_names(axes, points, names, taken):
-    """Each point's name beside it, on the side where it covers least of what lies there, other names among it."""
+    """Writes each point's name on the side on which it overlaps least with boxes `taken` and other names."""
     for point, name in zip(points, names, strict=True):
         texts = [
             axes.annotate(name, point, (x, y), textcoords="offset points", ha=across, va=along, fontsize=9)

@@ -1,4 +1,4 @@
-"""What a run leaves under `log/<model>/<time>/`: curves, `metrics.json`, two pictures, `predictions.tsv`."""
+"""The files of a test, in `log/<model>/<time>/`: `metrics.json`, `predictions.tsv`, and two pictures."""
 
 import importlib.util
 import json
@@ -17,22 +17,23 @@ from cli.files import replacing
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-# families that write Chinese: Windows', Apple's, and those of Linux distributions
+# font families with Chinese: those of Windows, macOS and Linux distributions
 CHINESE_FONTS = (
     *("Microsoft YaHei", "SimHei", "PingFang SC", "Heiti SC", "Hiragino Sans GB"),
     *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"),
 )
 
 
-def test_report(labels, predicted, classes):
-    """The classification report, as text and as data, and the confusion matrix; classes without a row count as zero."""
+def test_results(labels, predicted, classes):
+    """The metrics of a test, as data, and scikit-learn's report, as text. Classes without rows count as zero."""
     options = {"labels": range(len(classes)), "target_names": classes, "zero_division": 0}
     text = classification_report(labels, predicted, digits=4, **options)
-    data = classification_report(labels, predicted, output_dict=True, **options)
+    report = classification_report(labels, predicted, output_dict=True, **options)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # scikit-learn wonders at a single class
+        warnings.simplefilter("ignore", UserWarning)  # scikit-learn warns of a single class
         matrix = confusion_matrix(labels, predicted, labels=range(len(classes)))
-    return text, data, matrix
+    results = {"accuracy": float((predicted == labels).mean()), "macro_f1": report["macro avg"]["f1-score"]}
+    return results | {"report": report, "confusion_matrix": matrix.tolist()}, text
 
 
 def write_metrics(directory, metrics):
@@ -40,18 +41,19 @@ def write_metrics(directory, metrics):
         json.dump(metrics, file, ensure_ascii=False, indent=2)
 
 
-def write_predictions(directory, texts, labels, predicted, probabilities, classes):
-    """`predictions.tsv`: wrong rows first, the most confident ones before the others."""
-    order = np.lexsort((-probabilities, predicted == labels))
-    with replacing(Path(directory) / "predictions.tsv", "w", encoding="utf-8", newline="") as file:
-        file.write("text\tlabel\tpredicted\tprobability\n")
-        for i in order:
-            names = (classes[labels[i]], classes[predicted[i]])
-            file.write("\t".join((one_line(texts[i]), *names, f"{probabilities[i]:.4f}")) + "\n")
+def write_predictions(directory, texts, labels, predicted, classes, probabilities=None):
+    """`predictions.tsv`: wrong rows first, those with the highest probability before the others."""
+    scores = np.zeros(len(labels)) if probabilities is None else probabilities
+    path = Path(directory) / "predictions.tsv"
+    with replacing(path, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+        file.write("text\tlabel\tpredicted" + ("" if probabilities is None else "\tprobability") + "\n")
+        for i in np.lexsort((-scores, predicted == labels)):
+            fields = [one_line(texts[i]), classes[labels[i]], classes[predicted[i]]]
+            file.write("\t".join(fields if probabilities is None else [*fields, f"{scores[i]:.4f}"]) + "\n")
 
 
 def draw_confusion_matrix(directory, matrix, classes):
-    """`confusion_matrix.png`: rows are true classes, columns predicted ones; shades are shares of a row."""
+    """`confusion_matrix.png`: rows are true classes, columns predicted ones; the shade is the share of the row."""
     side = float(np.clip(2.5 + 0.55 * len(classes), 4, 40))
     figure, axes = figure_and_axes((side, side))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -67,7 +69,7 @@ def draw_confusion_matrix(directory, matrix, classes):
 
 
 def draw_losses(directory, history):
-    """`loss.png`: training and validation loss at each validation, the best one marked."""
+    """`loss.png`: training and validation loss at each validation, with the best one marked."""
     figure, axes = figure_and_axes((7, 4.5))
     steps = [point["step"] for point in history]
     dev_loss = [point["dev_loss"] for point in history]
@@ -81,12 +83,14 @@ def draw_losses(directory, history):
 
 
 def figure_and_axes(size):
-    """A figure that writes Chinese: in the system's font, else in the one that comes with the package zhplot."""
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it complains of each family that is not here
+    """A figure with a Chinese font: the system's, or that of the package zhplot if the system has none."""
+    logging.getLogger("matplotlib.font_manager").setLevel(
+        logging.ERROR
+    )  # it warns of each family that is not installed
     installed = {font.name for font in font_manager.fontManager.ttflist}
     family = next((name for name in CHINESE_FONTS if name in installed), None)
     if family is None:
-        package = Path(importlib.util.find_spec("zhplot").origin).parent  # importing it would change all of matplotlib
+        package = Path(importlib.util.find_spec("zhplot").origin).parent  # importing it changes matplotlib globally
         path = package / "fonts" / "NotoSansSC-Regular.ttf"
         font_manager.fontManager.addfont(path)
         family = font_manager.FontProperties(fname=path).get_name()

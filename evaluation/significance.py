@@ -5,22 +5,25 @@ from scipy.stats import binomtest
 
 
 def mcnemar(ours, theirs):
-    """The exact two-sided p-value that two models are equally good; (N,) bool each, the rows that they have right."""
+    """The exact two-sided p-value of McNemar's test that two models are equally good.
+
+    ours, theirs: (N,) bool, the rows that each model classifies correctly.
+    """
     only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     return float(binomtest(only_ours, only_ours + only_theirs).pvalue) if only_ours + only_theirs else 1.0
 
 
 def holm(p_values):
-    """The p-values, corrected for that they are several (Holm 1979)."""
+    """The p-values with Holm's correction for multiple comparisons (Holm 1979)."""
     corrected, largest = [0.0] * len(p_values), 0.0
-    for place, i in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - place)))
+    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
         corrected[i] = largest
     return corrected
 
 
 def pareto(points):
-    """Of (accuracy, latency) points whether each is on the front: none is as good in both and better in one."""
+    """Whether each (accuracy, latency) point is on the front: no other is as good in both and better in one."""
     return [
         not any(a >= accuracy and t <= latency and (a, t) != (accuracy, latency) for a, t in points)
         for accuracy, latency in points

@@ -1,9 +1,11 @@
-"""How fast a checkpoint predicts on this machine: rows a second in bulk, and the time that one headline takes.
+"""How fast a checkpoint predicts on this machine: rows a second in bulk, and the latency of a single headline.
 
     python -m evaluation.timing --checkpoint THUCNews/saved_dict/TextCNN.ckpt --dataset THUCNews --device cpu
 
 Prints a JSON object, with the number of parameters and the file's size. The texts are those of the test split.
 """
+
+from cli.start import run_script
 
 import itertools
 import json
@@ -11,18 +13,18 @@ import time
 
 import numpy as np
 
-from cli.console import Parser, run_script
+from cli.console import Parser
 from cli.files import replacing
 from text.labelled import read_split
 
-PASSES, SECONDS = 5, 0.3  # passes over texts, each of which lasts so long at least; the median counts
+PASSES, SECONDS = 5, 0.3  # number of passes over texts, whose median counts, and the duration of each at least
 CALLS, WARM_UP = 400, 40  # of one headline each
 
 
 def measure(predict_many, predict_one, texts):
     """The speed over these texts of a function that takes a list of them, and of one that takes a single text."""
     count = 16
-    while _seconds(predict_many, _spread(texts, count)) < SECONDS:  # that also warms it up
+    while _seconds(predict_many, _spread(texts, count)) < SECONDS:  # which also warms it up
         count *= 2
     rows = _spread(texts, count)
     passes = [_seconds(predict_many, rows) for _ in range(PASSES)]
@@ -38,20 +40,20 @@ def _seconds(predict, what):
 
 
 def _spread(texts, count):
-    """So many texts, from all over the split, which may be sorted by class; again from its start where it is short."""
+    """This many texts from the whole split, which may be sorted by class, and again from its start if it is short."""
     step = max(1, len(texts) // count)
     return list(itertools.islice(itertools.cycle(texts[::step]), count))
 
 
 def main():
-    from engine.device import add_device_flags, describe_device
+    from engine.device import add_device_flags, describe_device  # torch; the baselines measure without it
     from engine.predictor import Predict
 
     parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="checkpoint file, of a network or of an encoder")
+    parser.add_argument("--checkpoint", required=True, help="checkpoint file of a network or an encoder")
     parser.add_argument("--dataset", required=True, help="directory of the dataset whose test split is predicted")
     add_device_flags(parser)
-    parser.add_argument("--output", help="file to write (the screen)")
+    parser.add_argument("--output", help="file to write (standard output)")
     args = parser.parse_args()
 
     texts, _ = read_split(args.dataset, "test")

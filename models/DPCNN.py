@@ -2,8 +2,8 @@
 https://aclanthology.org/P17-1052
 
 Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); one pair of convolutions is shared by all
-blocks (the paper has a pair a block); dropout before the classifier. The number of blocks follows `pad_size`: as many
-as bring a row of that length down to one token.
+blocks (the paper has a pair a block); dropout before the classifier. The number of blocks follows `pad_size`: as
+many as reduce a row of that length to one token.
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ class Config(base.EmbeddingConfig):
 
 
 class Model(nn.Module):
-    def __init__(self, config, embedding=None):
+    def __init__(self, config, spec, embedding=None):
         super().__init__()
         self.num_blocks = (config.pad_size - 1).bit_length()
-        self.embedding = embedding or base.Embedding(config)
-        self.region = layers.Convolution(config.embed, config.num_filters, 3, before=1)
+        self.embedding = embedding or base.Embedding(config, spec.num_tokens)
+        self.region = layers.Convolution(self.embedding.width, config.num_filters, 3, before=1)
         self.convs = nn.ModuleList(
             layers.Convolution(config.num_filters, config.num_filters, 3, before=1) for _ in range(2)
         )
         self.dropout = layers.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.num_filters, config.num_classes)
+        self.classifier = nn.Linear(config.num_filters, spec.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):
@@ -42,7 +42,7 @@ class Model(nn.Module):
         return self.classifier(self.dropout(x[:, 0]))
 
     def convolve(self, x, mask):
-        hidden = layers.penalty(mask, x.dtype)
+        hidden = layers.additive_mask(mask, x.dtype)
         for conv in self.convs:
             x = conv(F.relu(x + hidden))
         return x
@@ -50,5 +50,5 @@ class Model(nn.Module):
 
 def halve(x, mask):
     """Max-pooling over three tokens at every second one: T becomes ceil(T / 2), in the values and in their mask."""
-    x = F.pad(x + layers.penalty(mask, x.dtype), (0, 0, 0, 2), value=float("-inf"))
+    x = F.pad(x + layers.additive_mask(mask, x.dtype), (0, 0, 0, 2), value=float("-inf"))
     return F.max_pool1d(x.transpose(1, 2), 3, 2).transpose(1, 2), mask[:, ::2]

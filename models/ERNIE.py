@@ -1,6 +1,6 @@
 """ERNIE: Enhanced Representation through Knowledge Integration, Sun et al. 2019, https://arxiv.org/abs/1904.09223
 
-It is `bert` on another encoder's weights: ERNIE differs by what it was trained to fill in.
+It is `bert` with the weights of another encoder, which was pre-trained on other masks.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """FastText: Bag of Tricks for Efficient Text Classification, Joulin et al. 2017, https://arxiv.org/abs/1607.01759
 
-Departures: characters, bigrams and trigrams have a table each and are averaged apart; a hidden layer with ReLU and
-dropout precedes the classifier; Adam and, for the tables, `optimizers.RowAdagrad`. Vectors are 80 wide, not 300, which
-takes the checkpoint from 600 MB to 82. They start near zero, as in fastText.
+Departures: characters, bigrams and trigrams have a table each and are averaged separately; a hidden layer with ReLU and
+dropout precedes the classifier; Adam and, for the tables, `optimizers.RowAdagrad`. Vectors are 80 wide, not 300, so
+that the checkpoint has 82 MB instead of 600. They start near zero, as in fastText.
 """
 
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ class Config(base.Config):
     learning_rate: float = 2e-3
     require_improvement: int = 400
     embed: int = base.flag(80, "width of an embedding", low=1)
-    n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and as many for each longer n-gram", low=1)
-    n_grams: int = base.flag(3, "tokens of the longest n-grams", low=1, high=len(FACTORS))
+    n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and for each longer n-gram", low=1)
+    n_grams: int = base.flag(3, "length of the longest n-grams", low=1, high=len(FACTORS))
     hidden_size: int = base.flag(256, "units of the hidden layer", low=1)
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, spec):
         super().__init__()
-        sizes = [config.num_tokens - 1] + [config.n_gram_vocab] * (config.n_grams - 1)
+        sizes = [spec.num_tokens - 1] + [config.n_gram_vocab] * (config.n_grams - 1)
         self.tables = nn.ModuleList(Bags(size, config.embed) for size in sizes)
         self.dropout = layers.Dropout(config.dropout)
         self.hidden = nn.Linear(config.n_grams * config.embed, config.hidden_size)
-        self.classifier = nn.Linear(config.hidden_size, config.num_classes)
+        self.classifier = nn.Linear(config.hidden_size, spec.num_classes)
         base.init_weights(self)
-        nn.init.normal_(self.tables[0].weight[:-1], std=0.01)  # a mean over rare words must not be one over noise
+        nn.init.normal_(self.tables[0].weight[:-1], std=0.01)  # larger ones would make the mean of rare words noise
 
     def forward(self, batch):
-        beyond = ~batch.mask
-        sums = [table(n_grams(batch.tokens, n), beyond) for n, table in enumerate(self.tables, 1)]
+        padding = ~batch.mask
+        sums = [table(n_grams(batch.tokens, n), padding) for n, table in enumerate(self.tables, 1)]
         means = torch.cat(sums, dim=1) / batch.lengths[:, None]  # (B, n_grams * E)
         return self.classifier(torch.relu(self.hidden(self.dropout(means))))

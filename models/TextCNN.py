@@ -1,8 +1,8 @@
 """TextCNN: Convolutional Neural Networks for Sentence Classification, Kim 2014, https://arxiv.org/abs/1408.5882
 
-Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); one channel of embeddings, which are trained;
-a convolution begins at each of a row's tokens, also where it reaches past the last one (a row may be shorter than a
-filter is wide).
+Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); one channel of embeddings, which is trained;
+a convolution begins at each of a row's tokens, even if it extends beyond the last one (a row may be shorter than a
+filter).
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ class Config(base.EmbeddingConfig):
 
 
 class Model(nn.Module):
-    def __init__(self, config, embedding=None):
+    def __init__(self, config, spec, embedding=None):
         super().__init__()
-        self.embedding = embedding or base.Embedding(config)
+        self.embedding = embedding or base.Embedding(config, spec.num_tokens)
         self.convs = nn.ModuleList(
-            layers.Convolution(config.embed, config.num_filters, size) for size in config.filter_sizes
+            layers.Convolution(self.embedding.width, config.num_filters, size) for size in config.filter_sizes
         )
         self.dropout = layers.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), config.num_classes)
+        self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), spec.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):

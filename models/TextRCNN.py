@@ -1,8 +1,8 @@
 """TextRCNN: Recurrent Convolutional Neural Networks for Text Classification, Lai et al. 2015,
 https://ojs.aaai.org/index.php/AAAI/article/view/9513
 
-Departures: bigrams (see `base.Embedding`), and half of the embeddings dropped, since with them an LSTM learns its rows
-by heart in two epochs; an LSTM in place of the plain recurrence; no tanh layer between the states and the pooling;
+Departures: bigrams (see `base.Embedding`), and more dropout on the embeddings, since an LSTM with bigrams overfits in
+two epochs; an LSTM instead of the plain recurrence; no tanh layer between the states and the pooling;
 dropout before the classifier.
 """
 
@@ -18,17 +18,18 @@ from models import base, layers
 class Config(base.EmbeddingConfig):
     num_epochs: int = 10
     embed_dropout: float = 0.5
-    hidden_size: int = base.flag(256, "units of the LSTM in each direction", low=1)
-    num_layers: int = base.flag(1, "layers of the LSTM", low=1)
+    hidden_size: int = base.flag(256, "LSTM units in each direction", low=1)
+    num_layers: int = base.flag(1, "LSTM layers", low=1)
 
 
 class Model(nn.Module):
-    def __init__(self, config, embedding=None):
+    def __init__(self, config, spec, embedding=None, hidden_size=None):
         super().__init__()
-        self.embedding = embedding or base.Embedding(config)
-        self.lstm = layers.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
+        hidden = hidden_size or config.hidden_size
+        self.embedding = embedding or base.Embedding(config, spec.num_tokens)
+        self.lstm = layers.BiLSTM(self.embedding.width, hidden, config.num_layers, config.dropout)
         self.dropout = layers.Dropout(config.dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size + config.embed, config.num_classes)
+        self.classifier = nn.Linear(2 * hidden + self.embedding.width, spec.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):

@@ -1,8 +1,8 @@
 """TextRNN_Att: Attention-Based Bidirectional Long Short-Term Memory Networks for Relation Classification,
 Zhou et al. 2016, https://aclanthology.org/P16-2034
 
-Departures: bigrams (see `base.Embedding`), and half of the embeddings dropped, since with them an LSTM learns its rows
-by heart in two epochs; the directions are concatenated, not added; the LSTM has two layers; a hidden layer follows the
+Departures: bigrams (see `base.Embedding`), and more dropout on the embeddings, since an LSTM with bigrams overfits in
+two epochs; the directions are concatenated, not added; the LSTM has two layers; a hidden layer follows the
 attention.
 """
 
@@ -18,20 +18,20 @@ from models import base, layers
 class Config(base.EmbeddingConfig):
     num_epochs: int = 10
     embed_dropout: float = 0.5
-    hidden_size: int = base.flag(128, "units of the LSTM in each direction", low=1)
-    num_layers: int = base.flag(2, "layers of the LSTM", low=1)
+    hidden_size: int = base.flag(128, "LSTM units in each direction", low=1)
+    num_layers: int = base.flag(2, "LSTM layers", low=1)
     hidden_size2: int = base.flag(64, "units of the layer after the attention", low=1)
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, spec):
         super().__init__()
-        self.embedding = base.Embedding(config)
+        self.embedding = base.Embedding(config, spec.num_tokens)
         self.lstm = layers.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
         self.dropout = layers.Dropout(config.dropout)
         self.score = nn.Linear(2 * config.hidden_size, 1, bias=False)
         self.hidden = nn.Linear(2 * config.hidden_size, config.hidden_size2)
-        self.classifier = nn.Linear(config.hidden_size2, config.num_classes)
+        self.classifier = nn.Linear(config.hidden_size2, spec.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):

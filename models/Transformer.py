@@ -1,8 +1,8 @@
 """Transformer: Attention Is All You Need (its encoder), Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
 
-Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); layers normalise before and not after
-themselves, which trains without a warm-up; each feature's maximum over the tokens is classified (all positions
-flattened into the classifier learn a word anew at each place; the mean gives half a point less); dropout 0.3, not 0.1.
+Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); layers normalise their input, not
+their output, which needs no warm-up; the maximum of each feature over the tokens is classified (a classifier on all
+positions learns a word separately at each position; the mean gives half a point less); dropout 0.3, not 0.1.
 """
 
 import math
@@ -22,7 +22,7 @@ class Config(base.EmbeddingConfig):
     dropout: float = 0.3
     dim_model: int = base.flag(300, "width of the encoder", low=1)
     hidden: int = base.flag(1024, "units of the feed-forward layer", low=1)
-    num_head: int = base.flag(5, "attention heads; they divide dim_model", low=1)
+    num_head: int = base.flag(5, "attention heads, a divisor of dim_model", low=1)
     num_encoder: int = base.flag(2, "encoder layers", low=1)
 
 
@@ -48,19 +48,19 @@ class Layer(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, spec):
         super().__init__()
         if config.dim_model % config.num_head:
             raise UserError(f"--num_head {config.num_head} does not divide --dim_model {config.dim_model}")
         width = config.dim_model
-        self.embedding = base.Embedding(config)
+        self.embedding = base.Embedding(config, spec.num_tokens)
         self.project = nn.Linear(config.embed, width) if config.embed != width else nn.Identity()
         self.layers = nn.ModuleList(
             Layer(width, config.hidden, config.num_head, config.dropout) for _ in range(config.num_encoder)
         )
         self.norm = nn.LayerNorm(width)
         self.dropout = layers.Dropout(config.dropout)
-        self.classifier = nn.Linear(width, config.num_classes)
+        self.classifier = nn.Linear(width, spec.num_classes)
 
     def forward(self, batch):
         x = self.project(self.embedding(batch))  # (B, T, D)
@@ -71,7 +71,7 @@ class Model(nn.Module):
 
 
 def positions(x):
-    """The paper's sines and cosines for T places, (T, D)."""
+    """The paper's sines and cosines for T positions, (T, D)."""
     T, D = x.shape[1:]
     rates = torch.exp(torch.arange(0, D, 2, device=x.device) * (-math.log(10000.0) / D))
     angles = torch.arange(T, device=x.device)[:, None] * rates

@@ -1,4 +1,4 @@
-"""The models, one file each with its `Config` and its `Model`: networks, and encoders with the heads on top."""
+"""The models, one file each with its `Config` and `Model`: networks, and pre-trained encoders with a head."""
 
 import importlib
 

@@ -3,14 +3,16 @@
 Shapes in all models: B rows, T tokens, E width of an embedding, H hidden units, C classes.
 """
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, get_type_hints
+from typing import ClassVar, NamedTuple, get_type_hints
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from cli.console import UserError, in_range, number, range_text
+from cli.console import MOST, UserError, in_range, number, range_text
 from models.layers import Dropout
 from models.tables import Table, n_grams
 
@@ -20,93 +22,103 @@ def flag(default, help, **bounds):
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
 
 
+class DataSpec(NamedTuple):
+    """What the data decides of a model, besides its `Config`."""
+
+    num_classes: int
+    num_tokens: int
+    encoder: dict | None = None  # the content of the encoder's config.json
+
+
 @dataclass
 class Config:
-    """The hyper-parameters that all networks have. A network's own `Config` lists what is its own or differs.
+    """The hyper-parameters of all networks. A network's own `Config` lists those that are its own or differ.
 
-    Raises UserError where a value is out of its bounds.
+    Raises UserError if a value is out of its bounds.
     """
 
     num_epochs: int = flag(20, "passes over the training data", low=1)
-    batch_size: int = flag(128, "rows a training step", low=1)
-    pad_size: int = flag(32, "tokens at which a row is cut", low=1)
-    learning_rate: float = flag(1e-3, "of Adam", low=0, open_low=True)
-    require_improvement: int = flag(1000, "stop after so many steps without a better validation loss", low=1)
-    dropout: float = flag(
-        0.5, "share of the features before the classifier that a training step drops", low=0, high=0.95
-    )
+    batch_size: int = flag(128, "rows of a training step", low=1)
+    pad_size: int = flag(32, "tokens of a row that are read, the rest is cut", low=1, high=1_000_000)
+    learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
+    require_improvement: int = flag(1000, "stop after this many steps without a better validation loss", low=1)
+    dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
 
-    num_classes: ClassVar[int] = 0  # what the data decides: see `fit`
-    num_tokens: ClassVar[int] = 0
-    encoder: ClassVar[dict | None] = None
-    takes_vectors: ClassVar[bool] = False
+    takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
 
     def __post_init__(self):
-        for name, bounds in ((name, described["bounds"]) for name, described in describe(type(self)).items()):
-            value = getattr(self, name)
+        for name, field in describe(type(self)).items():
+            value, convert, bounds = getattr(self, name), field["convert"], field["bounds"]
             values = value if isinstance(value, (tuple, list)) else [value]
+            if not all(type(v) in (int, convert) for v in values) or field["many"] != isinstance(value, (tuple, list)):
+                raise UserError(f"--{name} {value!r} is of the wrong type, expected {convert.__name__}")
             if not values or not all(in_range(v, **bounds) for v in values):
                 raise UserError(f"--{name} {value} is out of range, {range_text(**bounds)}")
             if isinstance(value, list):  # from a checkpoint
                 setattr(self, name, tuple(value))
 
-    def fit(self, num_classes, num_tokens, encoder=None):
-        """Takes over what the data, or an encoder's directory, decides; returns the config itself."""
-        self.num_classes, self.num_tokens, self.encoder = num_classes, num_tokens, encoder
-        return self
-
 
 @dataclass
 class EmbeddingConfig(Config):
-    """What the networks on `Embedding` have besides."""
+    """The hyper-parameters of the networks that have an `Embedding`."""
 
-    embed: int = flag(300, "width of an embedding; with pre-trained vectors, theirs", low=1)
-    embed_dropout: float = flag(0.3, "share of the embeddings' features that a training step drops", low=0, high=0.95)
-    bigram_vocab: int = flag(50021, "buckets for the vectors of pairs of adjacent tokens; 0 is none", low=0)
+    embed: int = flag(300, "width of an embedding; that of the pre-trained vectors, if there are any", low=1)
+    embed_dropout: float = flag(0.3, "dropout on the embeddings", low=0, high=0.95)
+    bigram_vocab: int = flag(50021, "buckets for the vectors of adjacent token pairs; 0 disables them", low=0)
 
     takes_vectors: ClassVar[bool] = True
 
 
 def describe(config_class):
-    """Each field's type, default, help and bounds; a field that a subclass gives a new default keeps the others."""
+    """Each field's default, help, bounds, its type `convert`, and whether it is a tuple of `many`.
+
+    A field to which a subclass gives a new default keeps the others.
+    """
     types, fields = get_type_hints(config_class), {}
     for field in dataclasses.fields(config_class):
         owners = (c.__dataclass_fields__[field.name].metadata for c in config_class.__mro__[:-1])
         metadata = next(found for found in owners if found)
-        fields[field.name] = {"type": types[field.name], "default": field.default, **metadata}
+        many = types[field.name] not in (int, float)  # tuple[int, ...]
+        convert = int if many else types[field.name]
+        bounds = ({"high": MOST} if convert is int else {}) | metadata["bounds"]
+        fields[field.name] = {"default": field.default, "help": metadata["help"], "bounds": bounds}
+        fields[field.name] |= {"convert": convert, "many": many}
     return fields
 
 
 def add_config_flags(parser, config_class):
-    """Every field of a `Config` as a flag."""
+    """Adds every field of a `Config` as a flag."""
     group = parser.add_argument_group(f"hyper-parameters of {config_class.__module__.split('.')[-1]}")
     for name, field in describe(config_class).items():
-        many = field["type"] not in (int, float)  # tuple[int, ...]
-        kind = number(int if many else field["type"], **field["bounds"])
-        group.add_argument(
-            f"--{name}", type=kind, nargs="+" if many else None, default=field["default"], help=field["help"]
-        )
+        convert, nargs = number(field["convert"], **field["bounds"]), "+" if field["many"] else None
+        group.add_argument(f"--{name}", type=convert, nargs=nargs, default=field["default"], help=field["help"])
 
 
 def config_of(args, config_class):
-    """The `Config` that these flags make."""
+    """The `Config` with the values of these flags."""
     return config_class(**{name: getattr(args, name) for name in describe(config_class)})
 
 
-class Embedding(nn.Module):
-    """A token's vector is its own plus that of the bigram which it ends, (B, T) -> (B, T, E); zeros at padding.
+class Embedder(nn.Module):
+    """A layer from a Batch, (B, T), to vectors, (B, T, width), zeros at padding. It initialises its own weights."""
 
-    The papers have no bigrams. They are here because single Chinese characters say little: with them TextCNN and
-    TextRNN gain two points on 45,000 headlines, and are there in half the epochs. Bigrams are hashed; their vectors
-    start at zero, so that one which training has not seen says nothing, and get sparse gradients: a step touches
-    those of its batch. The papers' networks do not drop features of the embeddings either; without it these learn
-    their rows by heart.
+    width: int
+
+
+class Embedding(Embedder):
+    """The vector of a token is its own plus that of the bigram that it ends.
+
+    The papers have no bigrams. They are here because a single Chinese character says little: with them TextCNN and
+    TextRNN gain two points on 45,000 headlines, in half the epochs. Bigrams are hashed. Their vectors start at zero,
+    so that a bigram that training has not seen adds nothing, and have sparse gradients: a step updates those of its
+    batch. The papers' networks have no dropout on embeddings either; without it these overfit.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, num_tokens):
         super().__init__()
-        self.tokens = nn.Embedding(config.num_tokens, config.embed, padding_idx=config.num_tokens - 1)
-        nn.init.normal_(self.tokens.weight, std=0.5)  # torch's 1 drowns what a few thousand rows teach
+        self.width = config.embed
+        self.tokens = nn.Embedding(num_tokens, config.embed, padding_idx=num_tokens - 1)
+        nn.init.normal_(self.tokens.weight, std=0.5)  # with torch's 1 a few thousand rows change too little
         self.tokens.weight.data[self.tokens.padding_idx] = 0
         self.bigrams = Table(config.bigram_vocab, config.embed) if config.bigram_vocab else None
         self.dropout = Dropout(config.embed_dropout)
@@ -119,17 +131,39 @@ class Embedding(nn.Module):
 
     @torch.no_grad()
     def load(self, vectors):
-        """Starts the tokens from these vectors, (N, E)."""
+        """Sets the tokens' vectors, (N, E)."""
         self.tokens.weight.copy_(torch.from_numpy(vectors))
         self.tokens.weight[self.tokens.padding_idx] = 0
 
 
-def init_weights(model):
-    """Xavier-normal weights and zero biases, but for the embedding (an encoder may stand there) and tables."""
-    for name, parameter in model.named_parameters():
-        if name.startswith(("embedding.", "tables.")):
-            continue
+def init_weights(module):
+    """Sets Xavier-normal weights and zero biases, except in embedders and tables, which initialise their own."""
+    for parameter in module.parameters(recurse=False):
         if parameter.dim() > 1:
             nn.init.xavier_normal_(parameter)
         else:
             nn.init.zeros_(parameter)
+    for child in module.children():
+        if not isinstance(child, (Embedder, Table)):
+            init_weights(child)
+
+
+@contextlib.contextmanager
+def at_most(count, path):
+    """Lets models be built that have at most this many weights. Raises UserError at the first weight beyond.
+
+    path: the file that describes the model. It may ask for a million layers; this ends before they take memory.
+    """
+    found = 0
+
+    def add(module, name, parameter):
+        nonlocal found
+        found += parameter.numel() if parameter is not None else 0
+        if found > count:
+            raise UserError(f"{path} describes a larger model than its weights are for, {count:,} at most")
+
+    hook = register_module_parameter_registration_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -17,10 +17,10 @@ class Config(encoder.Config):
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, spec):
         super().__init__()
-        self.embedding = encoder.Encoder(config, pooler=True)
-        self.classifier = nn.Linear(config.embed, config.num_classes)
+        self.embedding = encoder.Encoder(config, spec.encoder, pooler=True)
+        self.classifier = nn.Linear(self.embedding.width, spec.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):

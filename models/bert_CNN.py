@@ -1,4 +1,4 @@
-"""bert_CNN: TextCNN (Kim 2014) on the states of a pre-trained encoder, [CLS] and [SEP] among them."""
+"""bert_CNN: TextCNN (Kim 2014) on the states of a pre-trained encoder, including [CLS] and [SEP]."""
 
 from dataclasses import dataclass
 
@@ -12,5 +12,5 @@ class Config(encoder.Config):
 
 
 class Model(TextCNN.Model):
-    def __init__(self, config):
-        super().__init__(config, encoder.Encoder(config))
+    def __init__(self, config, spec):
+        super().__init__(config, spec, encoder.Encoder(config, spec.encoder))

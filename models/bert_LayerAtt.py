@@ -1,4 +1,4 @@
-"""bert_LayerAtt: the [CLS] states of all layers of a pre-trained encoder, its embedding layer included, weighed by a
+"""bert_LayerAtt: the [CLS] states of all layers of a pre-trained encoder, including its embedding layer, weighted by a
 learned softmax (as in ELMo, Peters et al. 2018, https://aclanthology.org/N18-1202), and a classifier averaged over
 five dropout masks (Inoue 2019, https://arxiv.org/abs/1905.09788).
 """
@@ -19,12 +19,12 @@ class Config(encoder.Config):
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, spec):
         super().__init__()
-        self.embedding = encoder.Encoder(config)
+        self.embedding = encoder.Encoder(config, spec.encoder)
         self.scores = nn.Parameter(torch.zeros(self.embedding.body.config.num_hidden_layers + 1))
         self.dropout = layers.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.embed, config.num_classes)
+        self.classifier = nn.Linear(self.embedding.width, spec.num_classes)
         base.init_weights(self)
 
     def forward(self, batch):

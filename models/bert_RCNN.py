@@ -1,4 +1,4 @@
-"""bert_RCNN: TextRCNN (Lai et al. 2015) on the states of a pre-trained encoder, [CLS] and [SEP] among them."""
+"""bert_RCNN: TextRCNN (Lai et al. 2015) on the states of a pre-trained encoder, including [CLS] and [SEP]."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,10 @@ from models import TextRCNN, base, encoder
 
 @dataclass
 class Config(encoder.Config):
-    rnn_hidden: int = base.flag(256, "units of the LSTM in each direction", low=1)
-    num_layers: int = base.flag(2, "layers of the LSTM", low=1)
-
-    @property
-    def hidden_size(self):
-        return self.rnn_hidden
+    rnn_hidden: int = base.flag(256, "LSTM units in each direction", low=1)
+    num_layers: int = base.flag(2, "LSTM layers", low=1)
 
 
 class Model(TextRCNN.Model):
-    def __init__(self, config):
-        super().__init__(config, encoder.Encoder(config))
+    def __init__(self, config, spec):
+        super().__init__(config, spec, encoder.Encoder(config, spec.encoder), config.rnn_hidden)

@@ -1,4 +1,4 @@
-"""bert_RNN: TextRNN (Liu et al. 2016) on the states of a pre-trained encoder, [CLS] and [SEP] among them."""
+"""bert_RNN: TextRNN (Liu et al. 2016) on the states of a pre-trained encoder, including [CLS] and [SEP]."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,11 @@ from models import TextRNN, base, encoder
 
 @dataclass
 class Config(encoder.Config):
-    rnn_hidden: int = base.flag(0, "units of the LSTM in each direction; 0 is the encoder's width, 768 at base", low=0)
-    num_layers: int = base.flag(2, "layers of the LSTM", low=1)
-
-    @property
-    def hidden_size(self):
-        return self.rnn_hidden or self.embed
+    rnn_hidden: int = base.flag(0, "LSTM units in each direction; 0 is the encoder's width, 768 at base size", low=0)
+    num_layers: int = base.flag(2, "LSTM layers", low=1)
 
 
 class Model(TextRNN.Model):
-    def __init__(self, config):
-        super().__init__(config, encoder.Encoder(config))
+    def __init__(self, config, spec):
+        embedding = encoder.Encoder(config, spec.encoder)
+        super().__init__(config, spec, embedding, config.rnn_hidden or embedding.width)

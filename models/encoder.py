@@ -1,6 +1,6 @@
 """What the models on a pre-trained encoder share: the fields of every `Config`, and the encoder itself.
 
-The encoders are those of `transformers`; this file finds and checks the files that people have of them.
+The encoders are those of `transformers`; `encoder_files` reads and checks their files.
 """
 
 from dataclasses import dataclass
@@ -10,47 +10,42 @@ import torch
 from torch import nn
 from transformers import AttentionInterface, AutoConfig, AutoModel
 
-from cli.console import UserError, say
-from models import base, layers
-from models.encoder_files import load_weights
+from cli.console import UserError, reason, say
+from models import base, encoder_files, layers
 
 
 @dataclass
 class Config(base.Config):
-    """The hyper-parameters that all models on an encoder have."""
+    """The hyper-parameters of all models on an encoder."""
 
     num_epochs: int = 3
-    pad_size: int = base.flag(32, "tokens at which a row is cut, [CLS] and [SEP] among them", low=3)
-    learning_rate: float = 5e-5
-    dropout: float = base.flag(
-        0.1, "share of the features that a step drops, in the encoder and before the classifier", low=0, high=0.95
+    pad_size: int = base.flag(
+        32, "tokens of a row that are read, including [CLS] and [SEP], the rest is cut", low=3, high=1_000_000
     )
-    weight_decay: float = base.flag(0.01, "of AdamW, except for biases and LayerNorm", low=0)
+    learning_rate: float = 5e-5
+    dropout: float = base.flag(0.1, "dropout in the encoder and before the classifier", low=0, high=0.95)
+    weight_decay: float = base.flag(0.01, "weight decay of AdamW, except for biases and LayerNorm", low=0)
     warmup: float = base.flag(0.05, "share of the steps in which the learning rate rises", low=0, high=1)
-    max_norm: float = base.flag(1.0, "norm at which gradients are clipped", low=0, open_low=True)
+    max_norm: float = base.flag(1.0, "norm to which gradients are clipped", low=0, open_low=True)
 
-    directory: ClassVar[str] = "bert_pretrain"  # where the encoder's files lie by default
-
-    @property
-    def embed(self):
-        """The width of the encoder's states."""
-        return self.encoder["hidden_size"]
+    directory: ClassVar[str] = "bert_pretrain"  # the default directory of the encoder's files
 
 
-class Encoder(nn.Module):
-    """A pre-trained encoder in place of `base.Embedding`: a Batch's states, (B, T) -> (B, T, E), zeros at padding.
+class Encoder(base.Embedder):
+    """A pre-trained encoder, used as a network's embedding: a Batch's states, (B, T) -> (B, T, E), zeros at padding.
 
-    config: a model's `Config` whose `encoder` is what `read_settings` returned. pooler: whether `pooled` is wanted.
-    The weights are random until `load`.
+    encoder_config: what `encoder_files.read_config` returned. pooler: whether `pooled` is used. The weights are random
+    until `load`.
     """
 
-    def __init__(self, config, pooler=False):
+    def __init__(self, config, encoder_config, pooler=False):
         super().__init__()
-        own = {} if config.encoder["model_type"] == "electra" else {"add_pooling_layer": pooler}
-        self.body = build(AutoModel, config, **own)
+        self.width = encoder_config["hidden_size"]
+        own = {} if encoder_config["model_type"] == "electra" else {"add_pooling_layer": pooler}
+        self.body = build(AutoModel, config, encoder_config, **own)
         self.pooler = None
         if pooler and not own:  # ELECTRA comes without one
-            self.pooler = nn.Sequential(nn.Linear(config.embed, config.embed), nn.Tanh())
+            self.pooler = nn.Sequential(nn.Linear(self.width, self.width), nn.Tanh())
 
     def forward(self, batch):
         return run(self.body, batch).last_hidden_state.masked_fill(~batch.mask[:, :, None], 0)
@@ -62,8 +57,8 @@ class Encoder(nn.Module):
 
     def all_layers(self, batch):
         """The [CLS] states of the embedding layer and of each layer above, (B, L + 1, E)."""
-        layers = run(self.body, batch, output_hidden_states=True).hidden_states
-        return torch.stack([states[:, 0] for states in layers], dim=1)
+        states = run(self.body, batch, output_hidden_states=True).hidden_states
+        return torch.stack([layer[:, 0] for layer in states], dim=1)
 
     def layers(self):
         """The encoder's parameters from the bottom up, a list a layer, the embedding's first."""
@@ -75,44 +70,45 @@ class Encoder(nn.Module):
         return [list(module.parameters()) for module in modules]
 
     def load(self, directory):
-        """Takes the weights in an encoder's directory. Raises UserError where others than the pooler's are missing."""
-        if load_weights(self.body, directory, optional="pooler."):
+        """Loads the weights in an encoder's directory. Raises UserError if others than the pooler's are missing."""
+        if encoder_files.load_weights(self.body, directory, optional="pooler."):
             say(f"{directory} has no pooler (the encoder was trained on masked words alone): it starts random")
         elif self.pooler:
             say("ELECTRA has no pooler: it starts random")
 
 
-def build(kind, config, **options):
+def build(auto_class, config, encoder_config, **options):
     """The model of an automatic class of `transformers` for a model's `Config`, with random weights.
 
-    Raises UserError where the library refuses the encoder's settings, or `pad_size` is beyond its positions.
+    Raises UserError if the library refuses the encoder's config.json, or if `pad_size` exceeds its positions.
     """
     dropout = {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": config.dropout}
     try:
-        settings = AutoConfig.for_model(**config.encoder | dropout)
-        body = kind.from_config(settings, dtype=torch.float32, attn_implementation="toolkit", **options)
-    except Exception as error:  # the library raises whatever it likes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"the encoder's config.json does not do: {reason}") from error
-    places = settings.max_position_embeddings
-    if config.pad_size > places:
-        raise UserError(f"--pad_size {config.pad_size} is more than the {places} positions that the encoder has")
+        library_config = AutoConfig.for_model(**encoder_config | dropout)
+        body = auto_class.from_config(library_config, dtype=torch.float32, attn_implementation="toolkit", **options)
+    except UserError:
+        raise
+    except Exception as error:  # the library raises exceptions of all types
+        raise UserError(f"transformers refuses the encoder's config.json: {' '.join(reason(error).split())}") from error
+    positions = library_config.max_position_embeddings
+    if config.pad_size > positions:
+        raise UserError(f"--pad_size {config.pad_size} is more than the {positions} positions that the encoder has")
     cheapen_dropout(body)
     return body
 
 
 def run(body, batch, **options):
-    """What an encoder of `transformers` makes of a Batch."""
+    """The output of an encoder of `transformers` for a Batch."""
     tokens = batch.tokens
-    places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-    # places and segments are given, since the encoder's own are in no checkpoint
-    ids = {"position_ids": places, "token_type_ids": torch.zeros_like(tokens)}
-    mask = batch.mask[:, None, None]  # of four axes the library takes it as it is; else it waits for the GPU to look
+    positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    # positions and segments are given, since the encoder's own buffers are in no checkpoint
+    ids = {"position_ids": positions, "token_type_ids": torch.zeros_like(tokens)}
+    mask = batch.mask[:, None, None]  # with four axes the library uses it as it is; otherwise it waits for the GPU
     return body(tokens, attention_mask=mask, return_dict=True, **ids, **options)
 
 
 def attend(module, query, key, value, attention_mask, dropout=0.0, **_):
-    """`layers.attention` in the form in which `transformers` calls it."""
+    """`layers.attention` with the signature that `transformers` calls."""
     states = layers.attention(query, key, value, attention_mask, dropout if module.training else 0.0)
     return states.transpose(1, 2).contiguous(), None
 
@@ -121,7 +117,7 @@ AttentionInterface.register("toolkit", attend)
 
 
 def cheapen_dropout(module):
-    """Puts `layers.Dropout` in the place of torch's."""
+    """Replaces torch's Dropout by `layers.Dropout`."""
     for name, child in module.named_children():
         if type(child) is nn.Dropout:
             setattr(module, name, layers.Dropout(child.p))

@@ -1,86 +1,110 @@
 """The files of a pre-trained encoder: config.json and weights, read and checked."""
 
-import hashlib
-import json
 import re
 from pathlib import Path
 
 import torch
 import transformers
 
-from cli.console import UserError
+from cli.console import UserError, listing, reason
+from cli.files import digest_of
+from models.base import at_most
+from text.files import read_json
 from text.wordpieces import absent
 
-KINDS = ("bert", "ernie", "electra", "albert")  # RoBERTa-wwm and MacBERT are bert with other weights
-SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-SETTINGS = ("config.json", "bert_config.json")
+MODEL_TYPES = ("bert", "ernie", "electra", "albert")  # RoBERTa-wwm and MacBERT are bert with other weights
+SIZES = {"vocab_size": 10**7, "hidden_size": 10**5, "num_hidden_layers": 1000, "num_attention_heads": 10**4}  # at most
+CONFIG_FILES = ("config.json", "bert_config.json")
 WEIGHTS = tuple(f"{name}{end}" for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json"))
-SHOWN = 10  # names in a message
+SLACK = 10**7  # weights that a model may have beyond those of a file: a pooler, for example
 
 
-def read_settings(directory):
-    """What an encoder's config.json (or bert_config.json) says, with the kind of encoder as `model_type`.
+def read_config(directory):
+    """The content of an encoder's config.json (or bert_config.json), with the type of encoder as `model_type`.
 
-    Raises UserError where there is none, or one that lacks a size (transformers would take base's in silence).
+    Raises UserError if there is none, or if it lacks a size (transformers would silently use that of BERT base).
     """
-    path = next((path for name in SETTINGS if (path := Path(directory) / name).exists()), None)
+    path = next((path for name in CONFIG_FILES if (path := Path(directory) / name).exists()), None)
     if path is None:
-        raise absent(directory, " or ".join(SETTINGS))
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    missing = [name for name in SIZES if not isinstance(settings, dict) or not isinstance(settings.get(name), int)]
-    if missing:
-        raise UserError(f"{path} does not say {', '.join(missing)}; expected the file that came with the encoder")
+        raise absent(directory, " or ".join(CONFIG_FILES))
+    config = read_json(path)
+    found = {name: config.get(name) if isinstance(config, dict) else None for name in SIZES}
+    wrong = [name for name, most in SIZES.items() if type(found[name]) is not int or not 0 < found[name] <= most]
+    if wrong:
+        raise UserError(
+            f"{path} does not have {', '.join(wrong)}, or not in range; expected the file that came with the encoder"
+        )
     for name in ("return_dict", "use_return_dict", "output_hidden_states", "output_attentions"):
-        settings.pop(name, None)  # what a call gives back is decided here
-    settings.setdefault("intermediate_size", 4 * settings["hidden_size"])  # Paddle's files do not say it
-    kind = settings.setdefault("model_type", guess_kind(settings))
-    if kind not in KINDS:
-        raise UserError(f"{path}: an encoder of type {kind!r}; expected one of {', '.join(KINDS)}")
-    return settings
+        config.pop(name, None)  # what a call returns is decided in this project
+    config.setdefault("intermediate_size", 4 * config["hidden_size"])  # absent in Paddle's files
+    model_type = config.setdefault("model_type", guess_model_type(config))
+    if model_type not in MODEL_TYPES:
+        raise UserError(f"{path}: an encoder of type {model_type!r}; expected one of {', '.join(MODEL_TYPES)}")
+    return config
 
 
-def guess_kind(settings):
-    """The kind of encoder of an old configuration, which does not say it."""
-    if "num_hidden_groups" in settings or "inner_group_num" in settings:
+def guess_model_type(config):
+    """The type of encoder of an old configuration, which does not name it."""
+    if "num_hidden_groups" in config or "inner_group_num" in config:
         return "albert"
-    if "embedding_size" in settings:
+    if "embedding_size" in config:
         return "electra"
-    return "ernie" if "task_type_vocab_size" in settings or "use_task_id" in settings else "bert"
+    return "ernie" if "task_type_vocab_size" in config or "use_task_id" in config else "bert"
 
 
 def weights_file(directory):
-    """The file of an encoder's weights, or that which lists several."""
+    """The file of an encoder's weights, or the index of several files, which must be in the directory too."""
     path = next((path for name in WEIGHTS if (path := Path(directory) / name).exists()), None)
     if path is None:
         raise absent(directory, "model.safetensors (or pytorch_model.bin)")
+    for name in _parts(path):
+        if not path.with_name(name).is_file():
+            raise UserError(f"{path} names {name}, which is not beside it; fetch the encoder again")
     return path
 
 
+def _parts(path):
+    """The names of the files with the weights."""
+    if path.suffix != ".json":
+        return [path.name]
+    index = read_json(path)
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()) or not names:
+        raise UserError(f"{path} has no `weight_map` from weights to files; fetch it again")
+    outside = [name for name in names.values() if Path(name).name != name or "\\" in name]
+    if outside:
+        raise UserError(f"{path} names {outside[0]!r}; expected files in the same directory")
+    return sorted(set(names.values()))
+
+
+def fits_weights(directory):
+    """The context in which a model for an encoder's weights is built: it may not be much larger than their files."""
+    path = weights_file(directory)
+    size = sum(path.with_name(name).stat().st_size for name in _parts(path))
+    return at_most(size // 2 + SLACK, Path(directory) / CONFIG_FILES[0])  # a weight has at least two bytes
+
+
 def hush():
-    """Lets `transformers` print no tables and no bars: what matters of them is told here, in a line."""
+    """Turns off the tables and progress bars of `transformers`. This project reports what matters in a line."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
 
-def weights_digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def digest_of_weights(path):
+    return digest_of(path)[:16]
 
 
 def load_weights(model, directory, optional):
-    """Fills a model of transformers from an encoder's directory.
+    """Loads an encoder's directory into a model of transformers.
 
-    Returns the names of weights that are not there and may be, those that begin with `optional`; they stay as they
-    are. Raises UserError where others are not there, or have another shape.
+    Returns the names of missing weights that begin with `optional`, which stay as they are. Raises UserError if others
+    are missing, or have another shape.
     """
     hush()
     path = weights_file(directory)
     own = model.base_model_prefix
     renamed = {r"^module\.": ""}  # DataParallel's
-    renamed |= {rf"^{kind}\.": f"{own}." for kind in KINDS if kind != own}  # ERNIE's weights are often called bert's
+    renamed |= {rf"^{name}\.": f"{own}." for name in MODEL_TYPES if name != own}  # ERNIE's weights may be called bert's
     try:
         loaded, found = type(model).from_pretrained(
             directory,
@@ -92,30 +116,31 @@ def load_weights(model, directory, optional):
             local_files_only=True,
             weights_only=True,  # a hostile file runs nothing
         )
-    except Exception as error:  # a damaged file makes the libraries raise whatever they like
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if "weights_only" in str(error):  # torch's advice is to load it all the same
-            reason = "it holds something else than weights, or is damaged"
-        raise UserError(f"{path} cannot be read ({reason}); fetch it again") from error
+    except Exception as error:  # a damaged file can make the libraries raise anything
+        why = reason(error)
+        if "weights_only" in str(error):  # torch's advice would be to load it without that protection
+            why = "it holds something else than weights, or is damaged"
+        raise UserError(f"{path} cannot be read ({why}); fetch it again") from error
     wrong = [f"{name} {tuple(there)}, expected {tuple(here)}" for name, there, here in found["mismatched_keys"]]
     if wrong:
-        raise UserError(f"{path} does not fit the settings beside it: {listing(wrong)}")
+        raise UserError(f"{path} does not fit the config.json beside it: {listing(sorted(wrong))}")
     weights = model.state_dict()
     missing = [name for name in weights if name in found["missing_keys"]]
     lacking = [name for name in missing if not name.startswith(optional)]
     if lacking:
-        there = listing(found["unexpected_keys"]) or "nothing else"
-        raise UserError(f"{path} lacks {len(lacking)} weights of the encoder: {listing(lacking)}; it has {there}")
-    counters = ("position_ids", "token_type_ids")  # which older versions saved
+        there = listing(sorted(found["unexpected_keys"])) or "nothing else"
+        raise UserError(
+            f"{path} lacks {len(lacking)} weights of the encoder: {listing(sorted(lacking))}; it has {there}"
+        )
+    counters = ("position_ids", "token_type_ids")  # saved by older versions
     unknown = [name for name in found["unexpected_keys"] if not name.endswith(counters)]
     surplus = [name for name in unknown if re.search(r"(^|\.)(encoder|embeddings)\.", name)]
     if surplus:
-        raise UserError(f"{path} has weights that the settings beside it do not know: {listing(surplus)}")
+        raise UserError(
+            f"{path} has weights that the config.json beside it does not describe: {listing(sorted(surplus))}"
+        )
     filled = loaded.state_dict()
+    if not all(weight.isfinite().all() for weight in filled.values()):
+        raise UserError(f"{path} has weights that are not finite numbers; fetch it again")
     model.load_state_dict({name: weights[name] if name in missing else filled[name] for name in weights})
     return missing
-
-
-def listing(names):
-    names = sorted(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -13,19 +13,19 @@ class Config(encoder.Config):
     num_epochs: int = 10
     learning_rate: float = 5e-4
     require_improvement: int = 10000
-    mask_share: float = base.flag(0.15, "share of the words that are to be filled in", low=0, high=0.9, open_low=True)
+    mask_share: float = base.flag(0.15, "share of the words to mask", low=0, high=0.9, open_low=True)
 
 
 class Model(nn.Module):
-    """An encoder with the head that fills in words: a Batch with places -> logits, (M, tokens)."""
+    """An encoder with the head that predicts words: a Batch with positions -> logits, (M, tokens)."""
 
-    def __init__(self, config):
+    def __init__(self, config, spec):
         super().__init__()
-        self.filler = encoder.build(AutoModelForMaskedLM, config)
+        self.filler = encoder.build(AutoModelForMaskedLM, config, spec.encoder)
 
     def forward(self, batch):
         states = encoder.run(self.filler.base_model, batch).last_hidden_state
-        chosen = states.flatten(0, 1)[batch.places]  # (M, E): the head is for the masked words alone
+        chosen = states.flatten(0, 1)[batch.positions]  # (M, E): the head computes the masked words alone
         if hasattr(self.filler, "generator_predictions"):  # ELECTRA
             return self.filler.generator_lm_head(self.filler.generator_predictions(chosen))
         return (self.filler.predictions if hasattr(self.filler, "predictions") else self.filler.cls)(chosen)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FIXTURES = ROOT / "tests" / "fixtures"
 SHARED = ROOT.parent / "shared" / "data" / "THUCNews"
 
 # of tests in the background the shell has Ctrl-C ignored, and then the scripts that they start would ignore it too

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 import compare
@@ -18,6 +19,7 @@ from cli.console import UserError
 from conftest import ENVIRONMENT, command, here, script, write_dataset
 from engine.predictor import Predict
 from evaluation import job, timing
+from evaluation.comparison import Comparison
 from evaluation.job import rows_seen
 from evaluation.leaderboard import median_run
 from evaluation.significance import mcnemar
@@ -99,7 +101,7 @@ def test_what_it_prints_and_writes(compared):
             assert f"--seed {run['seed']} --output {directory}" in run["command"]
             (metrics,) = (directory / "log").rglob("metrics.json")
             metrics = json.loads(metrics.read_text(encoding="utf-8"))
-            assert metrics["settings"]["seed"] == run["seed"]
+            assert metrics["fingerprint"]["seed"] == run["seed"]
             assert [metrics["test"][key] for key in ("accuracy", "macro_f1")] == [run["accuracy"], run["macro_f1"]]
             assert "Test Acc" in (directory / "run.log").read_text(encoding="utf-8")
     page = (output / "leaderboard.md").read_text(encoding="utf-8")
@@ -132,21 +134,21 @@ def test_the_same_again_trains_nothing(compared):
     assert state(dataset / "leaderboard") == before
 
 
-def test_other_data_is_trained_anew_beside_a_peer(copied, monkeypatch, capsys):
+def test_other_data_is_trained_anew_beside_a_baseline(copied, monkeypatch, capsys):
     with open(copied / "data" / "test.txt", "a", encoding="utf-8") as file:
         file.write("银行存款利率\t0\n")
     before = state(copied / "leaderboard" / "FastText" / "seed-1")
     monkeypatch.setitem(sys.modules, "fasttext", None)
-    peers = ("--peers", "svm", "fasttext")
-    compare_here("--models", "FastText", "--seeds", 1, *peers, "--dataset", copied, *SMALL)
+    others = ("--baselines", "svm", "fasttext")
+    compare_here("--models", "FastText", "--seeds", 1, *others, "--dataset", copied, *SMALL)
     printed = capsys.readouterr()
-    assert "FastText, seed 1: the run in seed-1 had other test.txt; it runs anew" in printed.err
+    assert "FastText, seed 1: the run in seed-1 had other test.txt; it is trained again" in printed.err
     assert "fasttext: the package fasttext is not installed (pip install fasttext); it has no row" in printed.err
     assert "trained before" not in printed.out
     aside = state(copied / "leaderboard" / "FastText" / "seed-1.before")
     assert list(aside.values()) == list(before.values())
     data = json.loads((copied / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
-    assert {row["model"]: row["kind"] for row in data["rows"]} == {"FastText": "network", "svm": "peer"}
+    assert {row["model"]: row["kind"] for row in data["rows"]} == {"FastText": "network", "svm": "baseline"}
     assert data["dataset"]["rows"]["test"] == 31
     assert data["rows"][0]["runs"][0]["peak_memory_mb"] is None or data["rows"][0]["runs"][0]["peak_memory_mb"] > 50
 
@@ -155,14 +157,15 @@ def test_a_run_that_fails_is_told_and_costs_no_finished_one(copied, monkeypatch,
     before = state(copied / "leaderboard" / "TextCNN" / "seed-1")
     done = script("compare.py", *MODELS, "--dataset", copied, "--", "--num_epoch", 1, check=False)
     log = copied / "leaderboard" / "TextCNN" / "seed-1" / "run.log"
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
-        f"compare.py: TextCNN, seed 1: failed with exit status 2; the end of {log}: "
+    assert done.returncode == 1
+    assert (
+        f"TextCNN, seed 1: failed with exit status 2; the end of {log}: "
         "run.py: unrecognized arguments: --num_epoch 1 (--help lists the flags)"
-    )
+    ) in done.stderr.splitlines()
+    assert done.stderr.splitlines()[-1] == "Failed: TextCNN, FastText"
     monkeypatch.setattr(job, "call", None)  # nothing is trained
     here(monkeypatch, compare.main, *MODELS, "--dataset", copied, *SMALL)
-    assert "had other flags; the one set aside in seed-1.before is taken back" in capsys.readouterr().err
+    assert "had other flags; the one in seed-1.before is restored" in capsys.readouterr().err
     assert state(copied / "leaderboard" / "TextCNN" / "seed-1") == before
     assert not list(copied.rglob("seed-1.*"))
 
@@ -178,7 +181,7 @@ def test_an_interrupted_comparison_goes_on(tiny, tmp_path):
     process.send_signal(signal.SIGINT)
     errors = process.communicate()[1]
     assert process.returncode == 130
-    assert errors.endswith("Interrupted: the same command goes on\n")
+    assert errors.endswith("Interrupted: the same command continues\n")
     assert not (tmp_path / "leaderboard.md").exists()
     compare_here(*arguments[1:])
     log = (tmp_path / "TextCNN" / "seed-1" / "run.log").read_text(encoding="utf-8")
@@ -193,8 +196,7 @@ def test_an_encoder_is_trained_by_its_own_script_and_its_weights_are_part_of_the
 ):
     monkeypatch.setattr(sys, "argv", ["compare.py", "--models", "bert", "--", "--bert_path", str(encoder)])
     args = compare.parse_args()
-    args.output = tmp_path
-    ((first, *_),) = compare.jobs_of(args, compare.Data(tiny))
+    ((first, *_),) = Comparison(tiny, tmp_path, args.flags).jobs(args.models, 1, args.known)
     assert first.kind == "encoder"
     assert first.command[:3] == ["pretrain_run.py", "--model", "bert"]
     assert re.fullmatch("[0-9a-f]{16}", first.plan["encoder"])
@@ -205,9 +207,9 @@ def test_an_encoder_is_trained_by_its_own_script_and_its_weights_are_part_of_the
     [
         (("--models", "TextCN"), "argument --models: invalid choice: 'TextCN'"),
         (("--seeds", "0"), "argument --seeds: 0 is out of range, expected at least 1"),
-        (("--peers", "knn"), "argument --peers: invalid choice: 'knn'"),
-        (("--", "--seed", "3"), "--seed after --: each training is given its own"),
-        (("--", "--output=x"), "--output after --: each training is given its own"),
+        (("--baselines", "knn"), "argument --baselines: invalid choice: 'knn'"),
+        (("--", "--seed", "3"), "--seed after --: it is set by compare.py"),
+        (("--", "--output=x"), "--output after --: it is set by compare.py"),
         (("--num_epochs", "3"), "unrecognized arguments: --num_epochs 3"),
     ],
 )
@@ -234,13 +236,57 @@ def test_what_is_missing_is_told_before_anything_is_trained(tiny, arguments, mes
 def test_blank_lines_are_no_rows_and_a_file_that_is_not_there_is_told(tmp_path):
     rows = "好天\t0\n\n \u3000\r\n坏\u2028天\t1\n好\t0"
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], rows)
-    assert compare.Data(dataset).rows == {"train": 3, "dev": 3, "test": 3}
+    assert Comparison(dataset, None, []).rows == {"train": 3, "dev": 3, "test": 3}
     assert len(read_split(dataset, "train")[0]) == 3
     (dataset / "data" / "dev.txt").unlink()
-    with pytest.raises(UserError, match=r"dev\.txt: No such file"):
-        compare.Data(dataset)
+    with pytest.raises(UserError, match=r"dev\.txt cannot be read: No such file"):
+        Comparison(dataset, None, [])
 
 
 @pytest.mark.parametrize(("rows", "batch", "step", "seen"), [(90, 40, 3, 90), (90, 40, 7, 220), (8, 4, 6, 24)])
 def test_the_rows_that_a_training_took(rows, batch, step, seen):
-    assert rows_seen({"settings": {"batch_size": batch}, "history": [{"step": step}]}, rows) == seen
+    assert rows_seen({"fingerprint": {"batch_size": batch}, "history": [{"step": step}]}, rows) == seen
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM is sent")
+def test_a_training_ends_with_the_comparison(tiny, tmp_path):
+    arguments = ("compare.py", "--models", "TextCNN", "--seeds", 1, "--dataset", tiny, "--output", tmp_path, "--")
+    arguments += ("--num_epochs", 2000, "--embed", 8, "--batch_size", 8, "--device", "cpu")
+    process = subprocess.Popen(command(*arguments), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    lock = tmp_path / "TextCNN" / "seed-1" / "saved_dict" / "TextCNN.lock"
+    while not (lock.exists() and lock.read_text(encoding="utf-8")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    training = psutil.Process(int(re.search(r"process (\d+)", lock.read_text(encoding="utf-8"))[1]))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert not training.is_running()
+
+
+def test_a_model_that_fails_costs_no_other(copied, monkeypatch, capsys):
+    def call(command, log, what):
+        raise UserError(f"{what}: failed with exit status 2")
+
+    monkeypatch.setattr(job, "call", call)
+    with pytest.raises(SystemExit) as stop:
+        here(
+            monkeypatch,
+            compare.main,
+            "--models",
+            "TextCNN",
+            "DPCNN",
+            "FastText",
+            "--seeds",
+            2,
+            "--dataset",
+            copied,
+            *SMALL,
+        )
+    assert stop.value.code == 1
+    data = json.loads((copied / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
+    assert {row["model"] for row in data["rows"]} == {"TextCNN", "FastText"}
+    assert data["failures"] == {"DPCNN": "DPCNN, seed 1: failed with exit status 2"}
+    assert "DPCNN (DPCNN, seed 1: failed with exit status 2)" in (copied / "leaderboard" / "leaderboard.md").read_text(
+        "utf-8"
+    )
+    assert capsys.readouterr().err.endswith("Failed: DPCNN\n")

@@ -3,6 +3,7 @@ import itertools
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,10 +18,9 @@ import torch
 import predict
 import run
 from cli.console import UserError
-from conftest import ROOT, command, here, script
-from engine import predictor
+from conftest import FIXTURES, ROOT, command, here, script
 from engine.predictions import Lines
-from engine.predictor import Predict
+from engine.predictor import WORKERS, Predict
 from models import NETWORKS
 from text.inputs import read_texts
 
@@ -68,9 +68,8 @@ def test_arguments_files_and_pipes_agree(trained, tmp_path):
     (tmp_path / "t.csv").write_text("id,title\n" + "".join(f'1,"{text}"\n' for text in TEXTS), encoding="utf-8-sig")
     (tmp_path / "t.tsv").write_bytes(("title\tid\r\n" + "".join(f"{text}\t1\r\n" for text in TEXTS)).encode())
     for suffix in ("txt", "jsonl", "csv", "tsv"):
-        assert (
-            list(read_texts(str(tmp_path / f"t.{suffix}"), None if suffix == "txt" else "title", show=False)) == TEXTS
-        )
+        blocks = read_texts(str(tmp_path / f"t.{suffix}"), None if suffix == "txt" else "title", show=False)
+        assert [text for texts in blocks for text in texts] == TEXTS
     base = ("predict.py", "--dataset", trained)
     done = script(*base, *TEXTS)
     header, rows = rows_of(done.stdout)
@@ -171,7 +170,7 @@ def test_an_error_in_whichever_stage_ends_all(stage, monkeypatch):
         for i in range(1000):
             if stage == "read" and i == 40:
                 raise error
-            yield str(i)
+            yield [str(i)]
 
     with pytest.raises((UserError, OSError, KeyboardInterrupt)) as raised:
         predict.write_all(predictor, texts(), Lines("tsv", "abc", None), file)
@@ -192,7 +191,7 @@ def test_no_more_than_a_few_chunks_are_read_ahead(monkeypatch):
     def texts():
         for i in range(30):
             seen.append(i + 1 - file.getvalue().count("\n"))
-            yield str(i)
+            yield [str(i)]
 
     predict.write_all(predictor, texts(), Lines("jsonl", "abc", None), file)
     assert 2 < max(seen) <= 6
@@ -203,12 +202,11 @@ def test_ctrl_c_in_a_pipe_leaves_no_output(trained, tmp_path, many):
     out = tmp_path / "out" / "o.tsv"
     arguments = command("predict.py", "--dataset", trained, "--input", "-", "--output", out)
     process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-    rows = predict.CHUNK * (2 * min(os.cpu_count(), predictor.WORKERS) + 3)  # more than wait for each other
+    rows = predict.CHUNK * (2 * min(os.cpu_count(), WORKERS) + 3)  # more than wait for each other
     process.stdin.write("\n".join(itertools.islice(itertools.cycle(many), rows)).encode())
     process.stdin.flush()  # and the pipe stays open: what came is predicted and written meanwhile
-    part = out.with_name("o.tsv.tmp")
     end = time.monotonic() + 60
-    while not (part.exists() and part.stat().st_size > 100) and time.monotonic() < end:
+    while not any(part.stat().st_size > 100 for part in out.parent.glob("o.tsv.*.tmp")) and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=30)
@@ -311,7 +309,7 @@ def test_a_checkpoint_that_is_not_there(settings, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--checkpoint", "a", "--model", "DPCNN"), "--checkpoint is given, and --model or --dataset too"),
+        (("--checkpoint", "a", "--model", "DPCNN"), "--checkpoint and --model or --dataset are both given"),
         (("--input", "a", "b"), "texts and --input are both given"),
         (("--top_k", "0"), "argument --top_k: 0 is out of range, expected at least 1"),
     ],
@@ -325,7 +323,7 @@ def test_flags_that_do_not_go_together(arguments, message, monkeypatch, capsys):
 
 def test_the_default_is_the_sample_where_thucnews_is_not(trained, tmp_path):
     """In a copy of the project, trained nowhere else."""
-    for path in ROOT.glob("*.py"):
+    for path in [*ROOT.glob("*.py"), ROOT / "requirements.txt"]:
         shutil.copy(path, tmp_path)
     for room in ("cli", "text", "models", "engine"):
         shutil.copytree(ROOT / room, tmp_path / room)
@@ -355,3 +353,56 @@ def test_a_person_is_asked(trained):
     os.write(terminal, b"\n")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert any(f"{name}\t0.".encode() in shown for name in ("财经", "房产", "股票"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot tell whether a pipe has more")
+def test_a_line_of_a_pipe_is_answered_when_it_arrives(trained):
+    arguments = command("predict.py", "--dataset", trained, "--device", "cpu")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(arguments, cwd=ROOT, **pipes)
+    for text in ("沪铜围绕6万关口争夺", "一条新闻"):
+        process.stdin.write(f"{text}\n".encode())
+        process.stdin.flush()
+        while not (line := process.stdout.readline().decode()).startswith(text):
+            assert line == "text\tlabel\tprobability\n"
+    process.stdin.close()
+    assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a descriptor in a shell")
+def test_a_closed_standard_input_is_an_empty_one(trained):
+    arguments = shlex.join(command("predict.py", "--dataset", trained, "--device", "cpu"))
+    for text, rows in (("一条新闻", 2), ("", 1)):
+        done = subprocess.run(f"{arguments} {text} <&-", shell=True, capture_output=True, encoding="utf-8", check=False)
+        assert (done.returncode, len(done.stdout.splitlines())) == (0, rows), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("一条新闻", "expected a list of texts, got one str; predict takes a single text"),
+        (b"text", "expected a list of texts, got one bytes"),
+        ([None], r"expected a list of texts \(str\), but item 0 is NoneType"),
+        (["好", 1], r"expected a list of texts \(str\), but item 1 is int"),
+    ],
+)
+def test_other_types_than_lists_of_texts(trained, texts, message):
+    predictor = Predict(dataset=trained, device="cpu")
+    for method in (predictor.predict_list, predictor.predict_proba):
+        with pytest.raises(TypeError, match=message):
+            method(texts)
+    with pytest.raises(TypeError, match="predict expects a text"):
+        predictor.predict(["好"])
+
+
+def test_numbers_that_are_not_finite_are_refused(trained):
+    predictor = Predict(dataset=trained, device="cpu")
+    next(predictor.saved.model.parameters()).data.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"TextCNN\.ckpt: the model computes numbers that are not finite"):
+        predictor.predict("一条新闻")
+
+
+def test_the_model_decides_how_many_threads_predict():
+    """Also if predict.py is given the checkpoint of an encoder, of which each thread needs all activations."""
+    assert Predict(checkpoint=FIXTURES / "bert.ckpt", device="cpu").workers == (1, torch.get_num_threads())
+    assert Predict(checkpoint=FIXTURES / "TextCNN.ckpt", device="cpu").workers[1] == 1

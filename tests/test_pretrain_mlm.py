@@ -43,15 +43,15 @@ def test_what_is_masked(encoder):
     _, _, original, lengths = (part.numpy() for part in batches.grid(numbers))
     batch = batches.cut(numbers)
     chosen = np.zeros(original.size, bool)
-    chosen[batch.places] = True
-    assert np.array_equal(original.flatten()[batch.places], batch.labels)
+    chosen[batch.positions] = True
+    assert np.array_equal(original.flatten()[batch.positions], batch.labels)
     assert np.array_equal(batch.tokens.numpy().flatten()[~chosen], original.flatten()[~chosen])
     special = (original == vocabulary.cls) | (original == vocabulary.sep) | (original == vocabulary.pad)
     assert not (chosen.reshape(original.shape) & special).any()
     assert (chosen.reshape(original.shape).sum(axis=1) > 0).all()
     words = (lengths - 2).sum()
     assert len(batch.labels) / words == pytest.approx(0.15, abs=0.02)
-    now = batch.tokens.flatten()[batch.places]
+    now = batch.tokens.flatten()[batch.positions]
     assert (now == vocabulary.mask).float().mean().item() == pytest.approx(0.8, abs=0.04)
     assert (now == batch.labels).float().mean().item() == pytest.approx(0.1, abs=0.03)
 
@@ -140,13 +140,13 @@ def test_an_interrupted_training_resumes_to_the_same_weights(corpus, encoder, tm
     ("settings", "message"),
     [
         (("--output", "{encoder}", "--init", "{encoder}"), "is the directory of --init; name another"),
-        (("--output", "{encoder}"), "holds an encoder that this script did not make; name another directory"),
+        (("--output", "{encoder}"), "has an encoder that this script did not make; name another directory"),
         (("--output", "{tmp}/o", "--vocab", "{tmp}/v.txt"), "v.txt cannot be read: No such file"),
         (("--output", "{tmp}/o", "--corpus", "{tmp}/one.txt"), "one.txt: 1 texts, expected two or more"),
         (("--output", "{tmp}/o", "--corpus", "{tmp}/none.txt"), "none.txt cannot be read: No such file"),
         (
             ("--output", "{tmp}/o", "--vocab_size", "100"),
-            "characters are unknown to the vocabulary, .*; raise --vocab_size",
+            "characters are unknown to the vocabulary, .*; increase --vocab_size",
         ),
     ],
 )
@@ -160,7 +160,7 @@ def test_what_is_wrong_is_told(corpus, encoder, tmp_path, monkeypatch, settings,
 def test_an_encoder_brings_its_size(encoder, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         pretrain(monkeypatch, ["c.txt"], tmp_path, "--init", encoder, "--size", "tiny")
-    assert "--init is given, and --size or --vocab too" in capsys.readouterr().err
+    assert "--init and --size or --vocab are both given" in capsys.readouterr().err
 
 
 def test_long_lines_are_split_and_not_cut(encoder, tmp_path, monkeypatch, capsys):

@@ -149,11 +149,11 @@ def other_text(directory):
 def test_flags_that_do_not_fit(tiny, encoder, tmp_path, monkeypatch, settings, message):
     with pytest.raises(UserError, match=message):
         fine_tune(monkeypatch, tiny, tmp_path, encoder, *settings)
-    assert not (tmp_path / "saved_dict").exists()
+    assert not list(tmp_path.glob("saved_dict/*.ckpt"))
 
 
 def test_a_text_of_another_language(encoder, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"100% of the training text's characters are unknown .*take the vocab.txt of"):
+    with pytest.raises(UserError, match=r"100% of the training text's characters are unknown .*use the vocab.txt of"):
         fine_tune(monkeypatch, other_text(tmp_path / "d"), tmp_path, encoder)
 
 
@@ -163,7 +163,7 @@ def test_out_of_memory_is_one_line(tiny, encoder, tmp_path, monkeypatch, where):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(where, full)
-    with pytest.raises(UserError, match=r"out of memory on cpu: lower --batch_size or --pad_size, .*--accumulate 4"):
+    with pytest.raises(UserError, match=r"out of memory on cpu: lower --batch_size or --pad_size .*--accumulate 4"):
         fine_tune(monkeypatch, tiny, tmp_path, encoder)
 
 

@@ -89,7 +89,7 @@ def interrupt(how, state, *arguments):
     errors = process.communicate()[1]
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert errors.endswith("Interrupted: the same command with --resume goes on from the last saved step\n")
+        assert errors.endswith("Interrupted: the same command with --resume continues from the last saved state\n")
 
 
 def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path):
@@ -99,14 +99,14 @@ def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path)
     assert "Nothing to resume" in done.stderr
     assert "Test Acc" in done.stdout
     finished = script(*arguments, "--resume")
-    assert "This run is finished already" in finished.stderr
+    assert "This run is finished" in finished.stderr
     assert "Iter" not in finished.stdout
     with open(dataset / "data" / "train.txt", "a", encoding="utf-8") as file:
         file.write("大好天气\t0\n")
     refused = script(*arguments, "--resume", "--pad_size", 9, check=False)
     assert refused.returncode == 2
     assert "there, 9 here" in refused.stderr
-    assert re.search(r"train.txt '\w+' there", refused.stderr)
+    assert re.search(r"train.txt is '\w+' there", refused.stderr)
     assert "Test Acc" in script(*arguments).stdout  # without --resume it is trained anew
 
 
@@ -147,10 +147,10 @@ def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
     vectors = tmp_path / "v.txt"
     vectors.write_text("好 9 9 9\n坏 -9 -9 -9\n", encoding="utf-8")
     made = script("utils.py", "--dataset", dataset, "--vectors", vectors)
-    assert "embedding_v.npz: 2 of 4 tokens found, 3 wide; the rest start random" in made.stderr
+    assert "embedding_v.npz: 2 of 4 tokens found, 3 wide; the others start random" in made.stderr
     still = ("--num_epochs", 1, "--learning_rate", 1e-9, "--device", "cpu")
     done = script("run.py", "--dataset", dataset, *still)
-    assert "Vectors: embedding_v.npz, 3 wide, for 2 of 4 tokens; the rest start random" in done.stderr
+    assert "Vectors: embedding_v.npz, 3 wide, for 2 of 4 tokens; the others start random" in done.stderr
     content = torch.load(dataset / "saved_dict" / "TextCNN.ckpt", weights_only=True)
     place = content["vocabulary"]["tokens"].index("好")
     assert content["weights"]["embedding.tokens.weight"][place].tolist() == pytest.approx([9, 9, 9])
@@ -181,7 +181,7 @@ def test_a_mistaken_flag_is_told(arguments, message, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--dataset", "nowhere"), "--dataset nowhere: no such directory; expected one that holds data/class.txt"),
+        (("--dataset", "nowhere"), "--dataset nowhere: no such directory; expected one with data/class.txt"),
         (("--device", "cuda"), "--device cuda: torch"),
     ],
 )
@@ -210,7 +210,7 @@ def test_long_rows_are_told(tmp_path):
 
 def test_help_shows_the_models_own_defaults():
     text = re.sub(r"\s+", " ", script("run.py", "--model", "TextRNN", "--help").stdout)
-    assert "--num_layers NUM_LAYERS layers of the LSTM (default: 2)" in text
+    assert "--num_layers NUM_LAYERS LSTM layers (default: 2)" in text
     assert "hyper-parameters of TextRNN" in text
     assert "--filter_sizes" not in text
 
@@ -219,3 +219,41 @@ def test_the_readmes_name_every_script():
     for readme in ("README.md", "README.en.md"):
         text = (ROOT / readme).read_text(encoding="utf-8")
         assert all(name in text for name in ("run.py", "predict.py", "utils.py", *NETWORKS))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--embed", "1000000000", "--embedding", "random"),
+            "out of memory on cpu: lower --batch_size or --pad_size or",
+        ),
+        (
+            ("--pad_size", "2147483648"),
+            "argument --pad_size: 2147483648 is out of range, expected at least 1 and at most",
+        ),
+        (("--output", ROOT / "README.md"), "cannot be written: "),
+        (("--output", "a" * 300), "cannot be written: File name too long; use --output DIR"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_ends_in_one_line(tiny, tmp_path, flags, message):
+    done = script(
+        "run.py", "--dataset", tiny, "--output", tmp_path, "--device", "cpu", *flags, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_training_in_the_same_directory_names_the_first(tiny, tmp_path):
+    flags = ("--dataset", tiny, "--output", tmp_path, "--num_epochs", 2000, "--embed", 8, "--batch_size", 8)
+    first = subprocess.Popen(command("run.py", *flags), env=ENVIRONMENT, stdout=subprocess.PIPE, encoding="utf-8")
+    while not first.stdout.readline().startswith("Iter"):
+        assert first.poll() is None
+    second = script("run.py", *flags, check=False)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    path = tmp_path / "saved_dict" / "TextCNN.ckpt"
+    assert f"run.py: another training writes {path}: process {first.pid}, since " in second.stderr
+    assert "Iter" not in second.stdout

@@ -4,6 +4,7 @@ import torch
 
 from cli.console import duration
 from conftest import batches_of, script, write_dataset
+from engine.losses import Loss
 from train_eval import PATIENCE, default_eval_every, evaluate
 
 
@@ -33,16 +34,18 @@ def test_evaluation_names_the_rows_and_means_over_them():
     batches = batches_of(ids, lengths, np.array([2, 0, 1, 1, 1]))
     predicted = np.zeros(5, int)
 
-    def keep(numbers, logits):
-        predicted[numbers] = logits.argmax(dim=1)
+    def keep(row_ids, logits):
+        predicted[row_ids] = logits.argmax(dim=1)
 
-    loss, accuracy = evaluate(Lookup(), batches, keep=keep)
+    loss, accuracy = evaluate(Lookup(), batches, Loss(), keep)
     assert predicted.tolist() == [2, 0, 1, 1, 0]
     right, wrong = -np.log(np.exp(2) / (np.exp(2) + 2)), -np.log(1 / (np.exp(2) + 2))
     assert loss == pytest.approx((4 * right + wrong) / 5)
     assert accuracy == 0.8
     weights = torch.tensor([0.0, 2.0, 1.0])
-    assert evaluate(Lookup(), batches, weights)[0] == pytest.approx((right + 2 * (right * 2 + wrong)) / 7, rel=1e-6)
+    assert evaluate(Lookup(), batches, Loss(weights))[0] == pytest.approx(
+        (right + 2 * (right * 2 + wrong)) / 7, rel=1e-6
+    )
 
 
 def test_durations():
@@ -63,5 +66,5 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path):
     settings = ("--num_epochs", 5, "--batch_size", 1, "--learning_rate", 1e30, "--device", "cpu")
     done = script("run.py", "--model", "DPCNN", "--dataset", dataset, *settings, check=False)
     assert done.returncode == 2
-    assert "the loss is no finite number any more at step" in done.stderr
+    assert "the loss is not a finite number at step" in done.stderr
     assert "lower --learning_rate" in done.stderr

@@ -34,5 +34,5 @@ def test_what_is_cut_is_told_with_the_length_that_keeps_most(count, pad_size, mo
     told = capsys.readouterr().err
     assert told.startswith(f"{cut} of {count} training rows ({cut / count:.1%}) are longer than {pad_size}") or not cut
     assert (f"--pad_size {whole} keeps 99 % whole" in told) == (cut > 0 and whole > pad_size)
-    assert ("reads 50 at the most" in told) == (cut > 0 and whole > 50)
+    assert ("reads at most 50" in told) == (cut > 0 and whole > 50)
     assert bool(told) == bool(cut)

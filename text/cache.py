@@ -1,15 +1,15 @@
 """Encoded splits on disk, memory-mapped: a dataset is read and encoded once, and may be larger than the memory.
 
-An entry is a directory in the dataset's `cache/` (where that cannot be written, in the user's cache directory). Its
-name has the digest of the file's bytes and of all else that decides the encoding. It may be deleted at any time.
+An entry is a directory in the dataset's `cache/`, or in the user's cache directory if that cannot be written. Its name
+has the digest of the file's bytes and of all else that decides the encoding. It may be deleted at any time.
 """
 
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -19,38 +19,40 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from platformdirs import user_cache_path
 
-from cli.console import LOCAL_RANK, UserError, say
-from text.files import digest_of
+from cli.console import LOCAL_RANK, UserError, reason, say
+from cli.files import digest_of
+from text.files import read_json
 from text.rows import Rows
 
-FORMAT = 1  # of an entry
-KEPT = 4  # entries of a split: other settings may come back
-STALE = 86400  # seconds, after which what an interrupted process left is removed
+FORMAT = 2  # of an entry
+KEPT = 4  # entries of a split: a run with other flags may follow
+STALE = 86400  # seconds after which what an interrupted process left is removed
 PATIENCE = 600  # seconds that a rank waits for another one that writes nothing
 NAME = "chinese-text-classification"
 META = "meta.json"
 
 
 class Entry(NamedTuple):
-    """What is known of a split's file."""
+    """What is stored of a split's file."""
 
     arrays: dict  # name to array, memory-mapped
-    meta: dict  # what `fill` returned, and the file's `digest`
+    meta: dict  # what `fill` returned
 
     def rows(self, name):
         return Rows(self.arrays[f"{name}.ids"], self.arrays[f"{name}.offsets"])
 
 
-def cached(path, settings, fill):
-    """The Entry of a split's file, from disk; where it is not there, `fill` makes it.
+def cached(path, key, fill):
+    """The Entry of a split's file, from disk; if it is not there, `fill` makes it.
 
-    settings: all that decides the entry, but the file's content, JSON. fill: given a Draft, writes the arrays and
-    returns, as JSON, the file's `digest`, the reading's `notes`, which are told each time, and what else there is to
-    know. Of several processes of a machine the first one makes it, the others wait.
-    Raises UserError where it cannot be written, and whatever `fill` raises.
+    key: all that decides the entry except the file's content, as JSON. fill: writes the arrays to a Draft and returns
+    a dict with the file's `digest`, the messages `notes`, which are printed each time, and more. Of several processes
+    on a machine the first one makes the entry, the others wait.
+    Raises UserError if it cannot be written, and whatever `fill` raises.
     """
-    name = functools.partial(_name, path.stem, settings)
+    name = functools.partial(_name, path.stem, key)
     folders = _folders(path.parent.parent)
     if LOCAL_RANK:
         return _wait(path, folders, name(digest_of(path)))
@@ -63,26 +65,16 @@ def cached(path, settings, fill):
     return entry
 
 
-def version(package):
-    """A package's version, None where it is not there: it may decide an encoding."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(package)
-
-
-def _name(stem, settings, digest):
-    key = json.dumps([FORMAT, sys.byteorder, settings, digest])
-    return f"{stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+def _name(stem, key, digest):
+    text = json.dumps([FORMAT, sys.byteorder, key, digest])
+    return f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def _folders(dataset):
-    """Where a dataset's entries may lie, the best place first."""
-    home = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": "~/Library/Caches"}.get(sys.platform)
-    home = Path(os.environ.get("XDG_CACHE_HOME") or home or "~/.cache")
-    with contextlib.suppress(RuntimeError):  # no home
-        home = home.expanduser()
+    """The directories in which a dataset's entries may be, the preferred one first."""
     dataset = dataset.absolute()
     own = f"{dataset.name}-{hashlib.sha256(str(dataset).encode()).hexdigest()[:8]}"
-    return [dataset / "cache", home / NAME / own, Path(tempfile.gettempdir()) / NAME / own]
+    return [dataset / "cache", user_cache_path(NAME) / own, Path(tempfile.gettempdir()) / NAME / own]
 
 
 def _find(folders, name):
@@ -90,28 +82,25 @@ def _find(folders, name):
         entry = _open(folder / name)
         if entry:
             with contextlib.suppress(OSError):
-                os.utime(folder / name)  # when it was last of use
+                os.utime(folder / name)  # the time of its last use
             return entry
     return None
 
 
 def _open(directory):
-    """The Entry in a directory, None where there is none or where its files are not as long as they should be."""
+    """The Entry in a directory; None if there is none, or if its files are damaged."""
     try:
-        meta = json.loads((directory / META).read_text(encoding="utf-8"))
-        arrays = {}
-        for name, (kind, count) in meta.pop("arrays").items():
-            path, kind = directory / f"{name}.bin", np.dtype(kind)
-            if path.stat().st_size != count * kind.itemsize:
-                return None
-            mapped = np.memmap(path, kind, mode="r") if count else np.zeros(0, kind)  # nothing cannot be mapped
-            arrays[name] = mapped.view(np.ndarray)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        meta = read_json(directory / META)
+        paths = {name: directory / f"{name}.npy" for name in meta.pop("arrays")}
+        arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+        if any(paths[name].stat().st_size != array.offset + array.nbytes for name, array in arrays.items()):
+            return None
+    except Exception:  # a damaged file can make NumPy raise anything
         return None
-    return Entry(arrays, meta)
+    return Entry({name: array.view(np.ndarray) for name, array in arrays.items()}, meta)
 
 
-def _build(path, folders, name, fill):
+def _build(path, folders, name, fill, retry=True):
     draft = _new_draft(folders, path.stem)
     folder = draft.directory.parent
     try:
@@ -120,9 +109,11 @@ def _build(path, folders, name, fill):
             draft.finish(meta)
         entry = _publish(draft.directory, folder / name(meta["digest"]))
     except OSError as error:
+        if retry and isinstance(error, FileNotFoundError):  # the directory was deleted in the meantime
+            return _build(path, folders, name, fill, retry=False)
         raise UserError(
-            f"{folder}: the encoded {path.name} cannot be written there ({error.strerror or error}); free some of that "
-            f"disk, or make {folder} a link to a directory on a larger one"
+            f"{folder}: the encoded {path.name} cannot be written there ({reason(error)}); free some of that disk, or "
+            f"make {folder} a link to a directory on a larger one"
         ) from error
     finally:
         shutil.rmtree(draft.directory, ignore_errors=True)
@@ -136,11 +127,11 @@ def _new_draft(folders, stem):
         with contextlib.suppress(OSError):
             directory.mkdir(parents=True)
             return Draft(directory)
-    raise UserError(f"the encoded dataset can be written neither in {' nor in '.join(map(str, folders))}")
+    raise UserError(f"the encoded dataset can be written neither to {' nor to '.join(map(str, folders))}")
 
 
 def _publish(directory, target):
-    """Moves a whole entry into place; where another process was faster, its entry is the one."""
+    """Moves a complete entry into place. If another process was faster, its entry is used."""
     if target.exists() and not _open(target):
         shutil.rmtree(target)  # a damaged one
     try:
@@ -152,15 +143,16 @@ def _publish(directory, target):
 
 
 def _prune(folder, stem):
-    """Removes old entries of a split, and what interrupted processes left; what cannot be removed stays."""
+    """Removes old entries of a split, and what interrupted processes left. Other directories stay."""
 
     def age(directory):
         with contextlib.suppress(OSError):
             return time.time() - directory.stat().st_mtime
         return 0
 
-    drafts = sorted(folder.glob(f"{stem}-*.tmp"))
-    entries = sorted(set(folder.glob(f"{stem}-*")) - set(drafts), key=age)
+    found = sorted(folder.glob(f"{stem}-*"), key=age)
+    entries = [path for path in found if re.fullmatch(rf"{re.escape(stem)}-[0-9a-f]{{24}}", path.name)]
+    drafts = [path for path in found if re.fullmatch(rf"{re.escape(stem)}-[0-9a-f]{{12}}\.tmp", path.name)]
     for directory in [*entries[KEPT:], *(draft for draft in drafts if age(draft) > STALE)]:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -170,9 +162,9 @@ def _wait(path, folders, name):
     seen, since = None, time.monotonic()
     while (entry := _find(folders, name)) is None:
         files = [file for folder in folders for file in folder.glob(f"{path.stem}-*.tmp/*")]
-        with contextlib.suppress(OSError):  # they are moved meanwhile
-            sign = [(file, file.stat().st_size) for file in files]
-            seen, since = sign, since if sign == seen else time.monotonic()
+        with contextlib.suppress(OSError):  # they are moved at the end
+            sizes = [(file, file.stat().st_size) for file in files]
+            seen, since = sizes, since if sizes == seen else time.monotonic()
         if time.monotonic() - since > PATIENCE:
             raise UserError(f"{path}: the process with LOCAL_RANK 0 has written nothing of it for {PATIENCE} seconds")
         time.sleep(0.05)
@@ -185,13 +177,13 @@ class Draft:
     def __init__(self, directory):
         self.directory, self.columns, self.files = directory, {}, contextlib.ExitStack()
 
-    def column(self, name, kind):
+    def column(self, name, dtype):
         """A new array of this dtype."""
-        self.columns[name] = Column(self.file(f"{name}.bin", "wb"), kind)
+        self.columns[name] = Column(self.file(f"{name}.npy", "wb"), dtype)
         return self.columns[name]
 
     def offsets(self, name):
-        """A new array of offsets, which takes those of blocks."""
+        """A new array of offsets, to which those of blocks are appended."""
         return Offsets(self.column(name, np.int64))
 
     def file(self, name, mode):
@@ -200,25 +192,34 @@ class Draft:
     def finish(self, meta):
         """Completes the entry with what `fill` returned."""
         for column in self.columns.values():
-            column.file.flush()
-            os.fsync(column.file.fileno())  # a power cut after the move must not leave half of it
-        arrays = {name: (column.kind.str, column.count) for name, column in self.columns.items()}
-        self.file(META, "wb").write(json.dumps(meta | {"arrays": arrays}).encode())
+            column.finish()
+        self.file(META, "wb").write(json.dumps(meta | {"arrays": list(self.columns)}).encode())
 
 
 class Column:
-    """An array in a file."""
+    """An array in a .npy file."""
 
-    def __init__(self, file, kind):
-        self.file, self.kind, self.count = file, np.dtype(kind), 0
+    def __init__(self, file, dtype):
+        self.file, self.dtype, self.count = file, np.dtype(dtype), 0
+        self._write_header()
 
     def append(self, array):
-        self.file.write(np.ascontiguousarray(array, self.kind).data)
+        self.file.write(np.ascontiguousarray(array, self.dtype).data)
         self.count += len(array)
+
+    def finish(self):
+        self.file.seek(0)
+        self._write_header()  # which NumPy pads, so that it is as long for any count
+        self.file.flush()
+        os.fsync(self.file.fileno())  # a power cut after the move must not leave a part of it
+
+    def _write_header(self):
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count,)}
+        np.lib.format.write_array_header_1_0(self.file, header)
 
 
 class Offsets:
-    """The offsets of all rows, from those of blocks of them."""
+    """The offsets of all rows, made of those of blocks of rows."""
 
     def __init__(self, column):
         self.column, self.end = column, 0
@@ -230,18 +231,18 @@ class Offsets:
 
 
 class Spool:
-    """Arrays, each of a dtype of its own, that are written one after the other to a draft's disk, then read once."""
+    """Arrays, each of its own dtype, that are written to a draft's directory one after the other, then read once."""
 
     def __init__(self, draft):
-        self.file, self.kinds = draft.file("spool", "w+b"), []
+        self.file, self.parts = draft.file("spool", "w+b"), []
 
     def append(self, array):
         self.file.write(np.ascontiguousarray(array).data)
-        self.kinds.append((array.dtype, len(array)))
+        self.parts.append((array.dtype, len(array)))
 
     def __iter__(self):
         self.file.seek(0)
-        for kind, count in self.kinds:
-            yield np.frombuffer(self.file.read(count * kind.itemsize), kind)
+        for dtype, count in self.parts:
+            yield np.frombuffer(self.file.read(count * dtype.itemsize), dtype)
         self.file.close()
         os.unlink(self.file.name)

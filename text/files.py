@@ -1,72 +1,63 @@
-"""Files as bytes, lines and text: plain or compressed, a block at a time."""
+"""Files as blocks of bytes, lines and text, plain or compressed, and the JSON in them."""
 
 import bz2
 import gzip
-import hashlib
 import io
+import json
+import os
+import select
+import sys
 import zlib
 from pathlib import Path
 
-from cli.console import UserError, bar
+from cli.console import UserError, bar, reason
 
-BLOCK = 1 << 19  # bytes of a file that are read at a time: what is made of them stays in the processor's cache
-
-
-def _pieces(path):
-    """A file's bytes, BLOCK at a time."""
-    empty = True
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(BLOCK):
-                yield piece
-                empty = False
-    except OSError as error:
-        present = ", ".join(sorted(entry.name for entry in path.parent.glob("*"))) or "nothing"
-        raise UserError(f"{path}: {error.strerror}; in {path.parent} there is: {present}") from error
-    if empty:
-        raise UserError(f"{path} is empty")
-
-
-def digest_of(path):
-    """The sha256 of a file's bytes, in hexadecimal, as a LabelledFile that was read has it."""
-    digest = hashlib.sha256()
-    for piece in _pieces(path):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def lines_of(path, show=True):
-    """A file's lines as bytes, plain or out of a .gz or .bz2, never more than a few in memory; with `show` a bar."""
-    for block in blocks_of(path, show):
-        yield from io.BytesIO(block)
+BLOCK = 1 << 19  # bytes that are read at a time: what is made of them stays in the processor's cache
 
 
 def blocks_of(path, show=True):
-    """A file's bytes, plain or out of a .gz or .bz2, some whole lines at a time; with `show` a bar."""
+    """A file's bytes, plain or out of a .gz or .bz2, some whole lines at a time; with `show` under a bar."""
     path = Path(path)
     opener = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix.lower(), lambda file: file)
     try:
         with open(path, "rb") as raw, opener(raw) as file:
             size = path.stat().st_size or None  # a pipe has none
             with bar(total=size, unit="B", unit_scale=True, desc=path.name, shown=show) as progress:
-                for block in whole_lines(file):
+                while block := file.read(BLOCK):
+                    block += file.readline()
                     if size:
                         progress.update(raw.tell() - progress.n)
                     yield block
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
 
 
-def whole_lines(file):
-    """The bytes of a file that is open, some whole lines at a time."""
-    while block := file.read(BLOCK):
-        yield block + file.readline()
+def lines_of(path, show=True):
+    """A file's lines as bytes, plain or out of a .gz or .bz2, a block in memory at a time; with `show` under a bar."""
+    for block in blocks_of(path, show):
+        yield from io.BytesIO(block)
+
+
+def arriving_blocks(file):
+    """The bytes of a pipe or terminal, some whole lines as soon as they are there.
+
+    An empty block says that the next line has not arrived yet: time to answer those before it. (Windows cannot tell.)
+    """
+    rest, descriptor = b"", file.fileno()
+    while piece := os.read(descriptor, BLOCK):
+        lines, newline, rest = (rest + piece).rpartition(b"\n") if b"\n" in piece else (b"", b"", rest + piece)
+        if newline:
+            yield lines + newline
+        if sys.platform != "win32" and not select.select([descriptor], [], [], 0)[0]:
+            yield b""
+    if rest:
+        yield rest
 
 
 def decode(path, content, lines, advise=False):
-    """A file's bytes as text. Raises UserError with the line, counted from `lines` before, where they are no UTF-8.
+    """A file's bytes as text. Raises UserError with the number of the line that is not UTF-8.
 
-    With `advise` it tells the command that converts the file.
+    lines: those before this content. advise: whether the message has the command that converts the file.
     """
     try:
         text = content.decode("utf-8")
@@ -85,4 +76,21 @@ def _encoding_advice(path, content):
         except UnicodeDecodeError:
             return "Save it as UTF-8"
     command = f"from pathlib import Path; p = Path({str(path)!r}); p.write_text(p.read_text('{encoding}'), 'utf-8')"
-    return f'It reads as {encoding.upper()}; to convert it: python -c "{command}"'
+    return f'It can be read as {encoding.upper()}; to convert it: python -c "{command}"'
+
+
+def parse_json(text, where):
+    """The content of a JSON text. Raises UserError that begins with `where` if it is none, or too deeply nested."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = "nested too deeply" if isinstance(error, RecursionError) else reason(error)
+        raise UserError(f"{where}: not JSON ({what})") from error
+
+
+def read_json(path):
+    """The content of a JSON file. Raises UserError if it cannot be read or is no JSON."""
+    try:
+        return parse_json(Path(path).read_text(encoding="utf-8-sig"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error

@@ -4,6 +4,7 @@ A labelled file is read without a Python loop over its rows, except to describe 
 """
 
 import hashlib
+import re
 from codecs import BOM_UTF8
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -12,24 +13,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cli.console import UserError
-from text.files import _pieces, decode
-from text.rows import Rows, codepoints, text_of, texts_of
+from cli.console import UserError, excerpt
+from text.files import BLOCK, decode
+from text.rows import Rows, codepoints, offsets_of, text_of, texts_of
 
 NEWLINE, TAB = 10, 9
+LONGEST_NAME = 100  # characters of a class's name
 SPACE = np.zeros(0x110000, bool)
 SPACE[[code for code in range(0x3001) if chr(code).isspace()]] = True
 
 
 def read_classes(path):
-    """The class names in a class.txt."""
-    classes = [line.strip() for line in decode(path, b"".join(_pieces(path)), 0, advise=True).rstrip().split("\n")]
+    """The class names in a class.txt. Raises UserError with the lines that are not the name of a class."""
+    lines = decode(path, b"".join(_pieces(path)), 0, advise=True).rstrip().split("\n")
+    classes = [line.strip() for line in lines]
     first = {name: i for i, name in reversed(list(enumerate(classes)))}
-    problems = [
-        f"  line {i + 1}: {name!r} stands at line {first[name] + 1} already" if name else f"  line {i + 1}: empty"
-        for i, name in enumerate(classes)
-        if not name or first[name] != i
-    ]
+    problems = []
+    for i, name in enumerate(classes):
+        if not name:
+            problems.append(f"  line {i + 1}: empty")
+        elif "\t" in name:
+            problems.append(f"  line {i + 1}: a tab in {excerpt(name)!r}")
+        elif len(name) > LONGEST_NAME:
+            problems.append(f"  line {i + 1}: {len(name)} characters, at most {LONGEST_NAME}: {excerpt(name)!r}")
+        elif first[name] != i:
+            problems.append(f"  line {i + 1}: {name!r} is already on line {first[name] + 1}")
     if problems:
         raise UserError(
             "\n".join([f"{path}: {len(problems)} bad lines, expected one class name a line", *problems[:10]])
@@ -37,10 +45,18 @@ def read_classes(path):
     return classes
 
 
+def read_split(dataset, name):
+    """A split's texts, and the index of each text's class, (N,)."""
+    data = Path(dataset) / "data"
+    blocks = list(LabelledFile(data / f"{name}.txt", read_classes(data / "class.txt")))
+    texts = [text for rows, _ in blocks for text in texts_of(rows)]
+    return texts, np.concatenate([labels for _, labels in blocks])
+
+
 class Block(NamedTuple):
     """What a block of a labelled file holds."""
 
-    content: object  # its texts, a `Rows` of code points, or what `convert` made of them; None where there are none
+    content: object  # its texts, a `Rows` of code points, or what `convert` made of them; None if there are none
     labels: np.ndarray  # (rows,) class indices
     lines: int
     blank: int  # lines
@@ -51,9 +67,9 @@ class Block(NamedTuple):
 class LabelledFile:
     """A split's file. Iterating yields, a block at a time, its texts, a `Rows` of code points, and their labels.
 
-    convert: what is to become of a block's texts, in the thread that reads them. When all was read, `digest` is the
-    sha256 of the file's bytes, and `notes` are what the user should be told, `{path}` standing for the file's path.
-    Raises UserError at the end where rows were bad, naming the first ten of them.
+    convert: is applied to a block's texts, in the thread that reads them. At the end `digest` is the SHA-256 of the
+    file's bytes, and `notes` are messages for the user, in which `{path}` stands for the file's path.
+    Raises UserError at the end if rows were bad, with the first ten of them.
     """
 
     def __init__(self, path, classes, convert=lambda texts: texts):
@@ -61,16 +77,18 @@ class LabelledFile:
         self.digest, self.notes = hashlib.sha256(), []
         names = {label: i for i, label in enumerate(classes)}
         indices = {str(i): i for i in range(len(classes))}
-        # where classes are themselves called by numbers, a number is a name: an index would be ambiguous
+        # if classes are themselves called by numbers, a number is a name: an index would be ambiguous
         self.takes_indices = not names.keys() & indices.keys()
-        self.known = names | indices if self.takes_indices else names
-        spelled = [codepoints(label) for label in self.known]
+        known = names | indices if self.takes_indices else names
+        spelled = [codepoints(label) for label in known]
         lengths = np.array([len(label) for label in spelled])
-        starts = np.cumsum(lengths) - lengths
-        hashes = _hashes(np.concatenate(spelled), starts, starts + lengths, max(lengths))
+        ends = np.cumsum(lengths)
+        hashes = _hashes(np.concatenate(spelled), ends - lengths, ends, max(lengths))
         order = np.argsort(hashes)
-        self.hashes, self.values = hashes[order], np.array(list(self.known.values()))[order]
-        self.longest = max(lengths)
+        self.hashes, self.values, self.lengths = hashes[order], np.array(list(known.values()))[order], lengths[order]
+        self.spelled = np.zeros((len(order), max(lengths)), np.uint32)  # each label's code points, in that order
+        for row, i in enumerate(order):
+            self.spelled[row, : lengths[i]] = spelled[i]
 
     def __iter__(self):
         lines = blank = bad = 0
@@ -79,10 +97,10 @@ class LabelledFile:
             try:
                 block = future.result()
             except UnicodeDecodeError:
-                decode(self.path, chunk, lines, advise=True)  # tells the line
+                decode(self.path, chunk, lines, advise=True)  # raises an error with the line
                 raise
-            told = block.problems[: 10 - len(problems)]
-            problems += [f"  line {lines + row}: {what}" for row, what in told]
+            first = block.problems[: 10 - len(problems)]
+            problems += [f"  line {lines + row}: {what}" for row, what in first]
             lines, blank, bad = lines + block.lines, blank + block.blank, bad + block.bad
             counts += np.bincount(block.labels, minlength=len(counts))
             if block.content is not None:
@@ -115,13 +133,12 @@ class LabelledFile:
         return Block(content, labels[good], len(ends), len(rest) - len(bad), len(bad), problems)
 
     def _parse(self, codes):
-        """Where each line and its text start and end, and its label, -1 where it has none.
+        """The start and end of each line and of its text, and its label, -1 if it has none.
 
         A line without exactly one tab has an empty text.
         """
         marks = np.flatnonzero(codes <= NEWLINE)
-        kinds = codes[marks]
-        is_end, is_tab = kinds == NEWLINE, kinds == TAB
+        is_end, is_tab = codes[marks] == NEWLINE, codes[marks] == TAB
         ends, tabs = marks[is_end], marks[is_tab]
         starts = np.concatenate(([0], ends[:-1] + 1))
         past = np.cumsum(is_tab)[is_end]  # tabs before each line's end
@@ -131,10 +148,14 @@ class LabelledFile:
         return starts, ends, *_trim(codes, starts, tab), labels
 
     def _lookup(self, codes, starts, ends):
-        """The class index of each span, -1 where the span is no label."""
-        hashes = _hashes(codes, starts, ends, self.longest)
-        place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        return np.where(self.hashes[place] == hashes, self.values[place], -1)
+        """The class index of each span, -1 if the span is no label."""
+        hashes = _hashes(codes, starts, ends, self.spelled.shape[1])
+        row = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        same = (self.hashes[row] == hashes) & (self.lengths[row] == ends - starts)
+        for i in range(self.spelled.shape[1]):  # the code points too, since two spans may have the same hash
+            code = codes[np.minimum(starts + i, len(codes) - 1)]
+            same &= (code == self.spelled[row, i]) | (i >= ends - starts)
+        return np.where(same, self.values[row], -1)
 
     def _label_range(self):
         shown_names = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
@@ -143,21 +164,21 @@ class LabelledFile:
 
     def _what_is_wrong(self, line):
         fields = line.strip("\r").split("\t")
-        excerpt = repr(line if len(line) <= 40 else line[:40] + "…")
+        start = repr(excerpt(line))
         if len(fields) == 1:
-            return f"no tab in {excerpt}"
+            return f"no tab in {start}"
         if len(fields) > 2:
-            return f"{len(fields)} fields, not 2, in {excerpt}"
+            return f"{len(fields)} fields, not 2, in {start}"
         if not fields[0].strip():
-            return f"an empty text in {excerpt}"
-        label = fields[1].strip()
-        if label.lstrip("-").isdecimal() and str(int(label)) == label and self.takes_indices:
+            return f"an empty text in {start}"
+        label = excerpt(fields[1].strip())
+        if self.takes_indices and re.fullmatch("-?(0|[1-9][0-9]*)", label):
             return f"label {label} is out of range, 0 to {len(self.classes) - 1}"
-        return f"label {label!r} is unknown" if label else f"an empty label in {excerpt}"
+        return f"label {label!r} is unknown" if label else f"an empty label in {start}"
 
 
 def _trim(codes, starts, ends):
-    """The spans without the white space at their ends; of one that is nothing else nothing stays."""
+    """The spans without the white space at their ends; a span of white space alone becomes empty."""
     for _ in range(2):  # a space, the \r of Windows
         inside = starts < ends
         before = inside & SPACE[codes[np.minimum(starts, len(codes) - 1)]]
@@ -171,25 +192,40 @@ def _trim(codes, starts, ends):
 
 
 def _gather_ordered(codes, starts, ends):
-    """Rows of spans that are not empty and lie one after the other, something between each two."""
+    """Rows of spans that are in order, not empty, and separated from each other by at least one code point."""
     edges = np.zeros(len(codes), np.int8)
     edges[starts], edges[ends] = 1, -1
     inside = np.cumsum(edges, dtype=np.int8, out=edges).view(bool)
-    return Rows(codes[inside], np.concatenate(([0], np.cumsum(ends - starts))))
+    return Rows(codes[inside], offsets_of(ends - starts))
 
 
 def _hashes(codes, starts, ends, longest):
-    """A 64-bit hash of each span; those longer than `longest` are hashed as if they were cut there and one more."""
+    """A 64-bit hash of each span, of at most `longest` code points and of the length up to one more."""
     lengths = np.minimum(ends - starts, longest + 1)
     hashes = lengths.astype(np.uint64)
-    for place in range(lengths.max(initial=0)):
-        code = codes[np.minimum(starts + place, len(codes) - 1)]
-        hashes = np.where(place < lengths, hashes * np.uint64(0x9E3779B97F4A7C15) + code, hashes)
+    for i in range(lengths.max(initial=0)):
+        code = codes[np.minimum(starts + i, len(codes) - 1)]
+        hashes = np.where(i < lengths, hashes * np.uint64(0x9E3779B97F4A7C15) + code, hashes)
     return hashes
 
 
+def _pieces(path):
+    """A file's bytes, `BLOCK` at a time."""
+    empty = True
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(BLOCK):
+                yield piece
+                empty = False
+    except OSError as error:
+        present = ", ".join(sorted(entry.name for entry in path.parent.glob("*"))) or "nothing"
+        raise UserError(f"{path}: {error.strerror}; {path.parent} contains: {present}") from error
+    if empty:
+        raise UserError(f"{path} is empty")
+
+
 def _chunks(path, digest):
-    """A file's bytes as whole lines, the last one ended by a newline too; a byte-order mark is left out."""
+    """A file's bytes as whole lines, each ended by a newline, without a byte-order mark; `digest` is updated."""
     parts, mark = [], BOM_UTF8
     for piece in _pieces(path):
         digest.update(piece)
@@ -204,9 +240,9 @@ def _chunks(path, digest):
 
 
 def _ahead(function, items):
-    """Pairs of an item and the future of `function(item)`, in order, while a thread works on those to come.
+    """Pairs of an item and the future of `function(item)`, in order; a thread computes up to two items ahead.
 
-    (A second thread gains nothing: they wait for each other at each of NumPy's calls.)
+    (A second thread gains nothing: the two wait for each other at each call of NumPy.)
     """
     with ThreadPoolExecutor(1) as pool:
         waiting = deque()
@@ -216,11 +252,3 @@ def _ahead(function, items):
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
-
-
-def read_split(dataset, name):
-    """A split as a person reads it: its texts, and the index of each one's class, (N,)."""
-    data = Path(dataset) / "data"
-    blocks = list(LabelledFile(data / f"{name}.txt", read_classes(data / "class.txt")))
-    texts = [text for rows, _ in blocks for text in texts_of(rows)]
-    return texts, np.concatenate([labels for _, labels in blocks])

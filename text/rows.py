@@ -1,4 +1,4 @@
-"""Rows of different lengths in one flat array, of code points or of token ids."""
+"""Rows of different lengths in one flat array: texts as code points, or encoded as token ids."""
 
 import itertools
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Rows(NamedTuple):
         return np.diff(self.offsets)
 
     def length_blocks(self):
-        """The lengths, a block at a time: of a hundred million rows all at once are most of a gigabyte."""
+        """The lengths, a block at a time: those of a hundred million rows take most of a gigabyte."""
         for start in range(0, len(self.offsets) - 1, BLOCK):
             yield np.diff(self.offsets[start : start + BLOCK + 1])
 
@@ -29,14 +29,19 @@ def blocks(array):
     return (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
 
 
-def ids_type(count):
-    """The type of ids below `count`, as small as can be."""
+def ids_dtype(count):
+    """The smallest dtype that is used for ids below `count`."""
     return np.uint16 if count <= 1 << 16 else np.int32
+
+
+def offsets_of(lengths):
+    """The offsets of rows of these lengths, (N,) -> (N + 1,)."""
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
 def gather(flat, starts, lengths):
     """Rows of the spans `flat[starts[i]:starts[i] + lengths[i]]`."""
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    offsets = offsets_of(lengths)
     if offsets[-1] == len(flat) and np.array_equal(starts, offsets[:-1]):
         return Rows(flat, offsets)
     shift = np.repeat(starts - offsets[:-1], lengths)
@@ -47,8 +52,14 @@ def gather(flat, starts, lengths):
 def concatenate(parts):
     """One `Rows` of several."""
     lengths = np.concatenate([part.lengths for part in parts])
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-    return Rows(np.concatenate([part.ids for part in parts]), offsets)
+    return Rows(np.concatenate([part.ids for part in parts]), offsets_of(lengths))
+
+
+def rows_of_tokens(tokens, id_of):
+    """Lists of tokens as a `Rows` of the ids that `id_of` gives them."""
+    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    ids = np.fromiter(map(id_of, itertools.chain.from_iterable(tokens)), np.int32, lengths.sum())
+    return Rows(ids, offsets_of(lengths))
 
 
 def codepoints(text):
@@ -63,12 +74,10 @@ def text_of(codes):
 
 def spans_of(texts):
     """A list of texts as a `Rows` of code points."""
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    return Rows(codepoints("".join(texts)), np.concatenate(([0], np.cumsum(lengths))))
+    return Rows(codepoints("".join(texts)), offsets_of(np.fromiter(map(len, texts), np.int64, len(texts))))
 
 
 def texts_of(spans):
     """The inverse of `spans_of`."""
     text = text_of(spans.ids)
-    ends = spans.offsets.tolist()
-    return [text[start:end] for start, end in itertools.pairwise(ends)]
+    return [text[start:end] for start, end in itertools.pairwise(spans.offsets.tolist())]

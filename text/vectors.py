@@ -1,27 +1,29 @@
-"""Pre-trained vectors: taken from a text file into a dataset's `embedding_<name>.npz`, and read from there.
+"""Pre-trained vectors: extracted from a text file into a dataset's `embedding_<name>.npz`, and read from there.
 
-Such a file holds `embeddings`, (N, E) float32, and `tokens`, (N,), what each row stands for. Files of the earlier
-toolkit have no tokens: their rows follow the `vocab.pkl` beside them.
+Such a file holds `embeddings`, (N, E) float32, and `tokens`, (N,), the token of each row. Files of the earlier toolkit
+have no tokens: their rows follow the `vocab.pkl` beside them.
 """
 
+import io
 import pickle
-import zipfile
-import zlib
+import pickletools
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 
-from cli.console import UserError, say
+from cli.console import UserError, reason, say
 from cli.files import replacing
 from text.files import lines_of
 
 HOW_TO_MAKE = "make one with: python utils.py --dataset {} --vectors FILE"
+LARGEST = 1 << 31  # bytes of an array that is read
 
 
 def find(dataset, choice):
     """The .npz file that `--embedding` means, or None for random vectors.
 
-    choice: `random`, `pre_trained`, a file, or None: the dataset's vectors where it has some.
+    choice: `random`, `pre_trained`, a file, or None: the dataset's vectors if it has any.
     """
     if choice == "random":
         return None
@@ -36,7 +38,7 @@ def find(dataset, choice):
     if len(files) > 1:
         raise UserError(
             f"{data} has several files of vectors ({', '.join(file.name for file in files)}): "
-            f"say which with --embedding {files[0]}, or --embedding random"
+            f"choose with --embedding {files[0]}, or --embedding random"
         )
     if not files and choice == "pre_trained":
         raise UserError(f"{data} has no embedding_*.npz: {HOW_TO_MAKE.format(dataset)}, or use --embedding random")
@@ -44,41 +46,65 @@ def find(dataset, choice):
 
 
 def load(path, vocabulary, seed):
-    """The vocabulary's vectors, (N, E) float32: a token's own where the file has it, else random of the same spread."""
+    """The vocabulary's vectors, (N, E) float32: from the file if it has the token, otherwise random of the same spread.
+
+    Raises UserError if the file is not what the module's docstring describes.
+    """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             embeddings = np.asarray(file["embeddings"], np.float32)
-            tokens = file["tokens"].tolist() if "tokens" in file else _pickled_tokens(path, len(embeddings))
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no .npz file with `embeddings`, an array of numbers ({error})") from error
-    if embeddings.ndim != 2 or len(tokens) != len(embeddings) or not embeddings.size:
-        raise UserError(f"{path}: {len(tokens)} tokens but embeddings of shape {embeddings.shape}; make the file anew")
+            tokens = file.get("tokens")
+    except (Exception, MemoryError) as error:  # a damaged file can make zipfile and NumPy raise anything
+        raise UserError(f"{path} is no .npz file with `embeddings`, an array of numbers ({reason(error)})") from error
+    if embeddings.ndim != 2 or not embeddings.size or (tokens is not None and tokens.shape != embeddings.shape[:1]):
+        shape = "none" if tokens is None else tokens.shape
+        raise UserError(
+            f"{path}: `embeddings` of shape {embeddings.shape}, `tokens` of shape {shape}; expected (N, E) and (N,)"
+        )
     if not np.isfinite(embeddings).all():
-        raise UserError(f"{path}: some of the numbers are not finite; make the file anew")
+        raise UserError(f"{path}: some of the numbers are not finite; make the file again")
+    tokens = _pickled_tokens(path, len(embeddings)) if tokens is None else tokens.tolist()
     rows = {token: row for row, token in enumerate(tokens)}
     found = [(i, rows[token]) for i, token in enumerate(vocabulary.tokens[: vocabulary.unk]) if token in rows]
     width = embeddings.shape[1]
-    say(f"Vectors: {path.name}, {width} wide, for {len(found)} of {vocabulary.unk} tokens; the rest start random")
+    say(f"Vectors: {path.name}, {width} wide, for {len(found)} of {vocabulary.unk} tokens; the others start random")
     vectors = np.random.default_rng(seed).normal(0, embeddings.std(), (len(vocabulary), width))
     if found:
-        ids, places = np.array(found).T
-        vectors[ids] = embeddings[places]
+        ids, positions = np.array(found).T
+        vectors[ids] = embeddings[positions]
     return vectors.astype(np.float32)
+
+
+def _check_sizes(path):
+    """Raises ValueError if an array is larger than its file says, or than `LARGEST`, before memory is taken for it."""
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+                shape, _, dtype = read_header(file)
+                size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+                if size > min(LARGEST, member.file_size):
+                    raise ValueError(f"an array of {size} bytes in {member.file_size}, at most {LARGEST}")
 
 
 def _pickled_tokens(path, count):
     """The tokens of a .npz file without any, from the `vocab.pkl` beside it: a dict from token to row."""
     beside = path.with_name("vocab.pkl")
     try:
-        with open(beside, "rb") as file:
-            ids = _PlainUnpickler(file).load()
+        content = beside.read_bytes()
+        for _, argument, _ in pickletools.genops(content):
+            if isinstance(argument, int) and argument > max(count, len(content)):  # an index that the unpickler trusts
+                raise ValueError(f"a number out of range, {argument}")
+        ids = _PlainUnpickler(io.BytesIO(content)).load()
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} does not say which token a row stands for, and there is no vocab.pkl beside it that would: "
+            f"{path} has no `tokens`, and there is no vocab.pkl beside it that says which token a row stands for: "
             + HOW_TO_MAKE.format("D")
         ) from error
-    except Exception as error:  # a damaged pickle raises whatever it likes
-        raise UserError(f"{beside} is no plain pickled dict from token to index ({error})") from error
+    except (Exception, MemoryError) as error:  # a damaged pickle can raise anything
+        raise UserError(f"{beside} is no plain pickled dict from token to index ({reason(error)})") from error
     good = isinstance(ids, dict) and all(isinstance(k, str) and isinstance(v, int) for k, v in ids.items())
     if not good or sorted(ids.values()) != list(range(count)):
         size = len(ids) if hasattr(ids, "__len__") else "no"
@@ -87,7 +113,7 @@ def _pickled_tokens(path, count):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Unpickles dicts, text and numbers; whatever would import or call something is refused."""
+    """Unpickles dicts, text and numbers. Refuses whatever would import or call something."""
 
     def find_class(self, module, name):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -97,19 +123,17 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def extract(source, vocabulary, target):
-    """Takes the vocabulary's rows out of a text file of vectors (word2vec format) into `target`, a .npz file.
+    """Extracts the vocabulary's rows from a text file of vectors (word2vec format) into `target`, a .npz file.
 
     source: plain, .gz or .bz2; a token and its numbers a line, separated by spaces, with or without a header line.
     """
-    wanted = {token.encode(): token for token in vocabulary.tokens[: vocabulary.unk]}
+    wanted = {token.encode(errors="surrogatepass"): token for token in vocabulary.tokens[: vocabulary.unk]}
     tokens, rows, width, malformed = [], [], None, []
     for line_number, line in enumerate(lines_of(source), 1):
         name, _, values = line.rstrip().partition(b" ")
-        if line_number == 1:
-            fields = values.split()
-            if len(fields) == 1 and name.isdigit() and fields[0].isdigit():  # a header: number of rows, width
-                width = int(fields[0])
-                continue
+        if line_number == 1 and name.isdigit() and values.isdigit() and len(values) < 10:  # a header: rows, width
+            width = int(values)
+            continue
         if name in wanted:
             try:
                 row = np.array(values.split(), np.float32)
@@ -122,9 +146,9 @@ def extract(source, vocabulary, target):
             tokens.append(wanted.pop(name))
             rows.append(row)
     if malformed:
-        say(f"{source}: {len(malformed)} lines left out that are not {width} numbers, the first at line {malformed[0]}")
+        say(f"{source}: {len(malformed)} lines skipped that are not {width} numbers, the first is line {malformed[0]}")
     if not rows:
         raise UserError(f"{source}: none of the {vocabulary.unk} tokens found; expected a token and numbers a line")
     with replacing(target) as file:
         np.savez_compressed(file, embeddings=np.stack(rows), tokens=np.array(tokens))
-    say(f"{target}: {len(rows)} of {vocabulary.unk} tokens found, {width} wide; the rest start random")
+    say(f"{target}: {len(rows)} of {vocabulary.unk} tokens found, {width} wide; the others start random")

@@ -1,4 +1,4 @@
-"""An encoder's tokenizer: texts become rows of word pieces, [CLS] before and [SEP] after each."""
+"""An encoder's tokenizer: texts become rows of word pieces, with [CLS] before and [SEP] after each row."""
 
 import hashlib
 import itertools
@@ -11,15 +11,15 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from cli.console import UserError, say
-from text.files import decode
-from text.rows import Rows, blocks, concatenate, gather, spans_of, texts_of
+from cli.console import UserError, reason, say
+from text.files import decode, read_json
+from text.rows import Rows, blocks, concatenate, gather, offsets_of, spans_of, texts_of
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-CHUNK = 1 << 15  # texts that are tokenised at a time
+CHUNK = 1 << 15  # texts that are tokenised together
 SURROGATES = range(0xD800, 0xE000)
-UNKNOWN = 0.2  # the share of unknown characters from which a vocabulary is another language's
-MISFIT = 0.01  # the share of an embedding's rows without a piece, or of pieces that two files number differently
+UNKNOWN = 0.2  # a vocabulary with a larger share of unknown characters is of another language
+MISFIT = 0.01  # largest share of embedding rows without a piece, or of pieces with different ids in two files
 
 
 class WordPieces:
@@ -28,13 +28,13 @@ class WordPieces:
     tokenizer: the content of a tokenizer.json.
     """
 
-    package = "tokenizers"  # the package that decides a text's tokens too
+    package = "tokenizers"  # on which a text's tokens depend
 
     def __init__(self, tokenizer):
         try:
             self.tokenizer = Tokenizer.from_str(tokenizer)
-        except Exception as error:  # the library raises nothing more special
-            raise UserError(f"no tokenizer ({error}); expected the content of a tokenizer.json") from error
+        except Exception as error:  # the library has no exceptions of its own
+            raise UserError(f"no tokenizer ({reason(error)}); expected the content of a tokenizer.json") from error
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.tokenizer.encode_special_tokens = True  # a "[SEP]" in a text is text
@@ -43,7 +43,7 @@ class WordPieces:
         if missing:
             raise UserError(f"the tokenizer has no {', '.join(missing)}; expected a vocabulary of BERT's kind")
         self.pad, self.unk, self.cls, self.sep, self.mask = ids
-        self.end = self.sep  # a row that is cut ends with it too
+        self.end = self.sep  # also of a row that is cut
 
     def __len__(self):
         return max(self.tokenizer.get_vocab().values()) + 1
@@ -59,20 +59,25 @@ class WordPieces:
 
     def encode(self, spans):
         """Texts, a `Rows` of code points, as a `Rows` of ids; an empty text stays empty."""
-        halves = (spans.ids >= SURROGATES.start) & (spans.ids < SURROGATES.stop)  # of a pair, no text to the library
+        halves = (spans.ids >= SURROGATES.start) & (spans.ids < SURROGATES.stop)  # the library accepts no half pair
         texts = texts_of(Rows(np.where(halves, ord("?"), spans.ids), spans.offsets) if halves.any() else spans)
         parts = [self._encode(texts[start : start + CHUNK]) for start in range(0, max(1, len(texts)), CHUNK)]
         return concatenate(parts)
 
     def _encode(self, texts):
-        pieces = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        try:
+            pieces = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        except Exception as error:
+            raise UserError(
+                f"the tokenizer cannot encode ({reason(error)}); fetch the encoder's files again"
+            ) from error
         lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
         flat = np.fromiter(itertools.chain.from_iterable(pieces), np.int32, lengths.sum())
         return self._frame(flat, lengths, np.fromiter(map(bool, texts), bool, len(texts)))
 
     def _frame(self, flat, lengths, framed):
-        """Rows of these lengths, [CLS] before and [SEP] after those that `framed` says."""
-        offsets = np.concatenate(([0], np.cumsum(lengths + 2 * framed)))
+        """Rows of these lengths, with [CLS] before and [SEP] after those for which `framed` is true."""
+        offsets = offsets_of(lengths + 2 * framed)
         ids = np.empty(offsets[-1], np.int32)
         inner = np.ones(len(ids), bool)
         first, last = offsets[:-1][framed], offsets[1:][framed] - 1
@@ -85,14 +90,14 @@ class WordPieces:
         return self.encode(spans_of(texts))
 
     def split(self, rows, limit):
-        """The same texts, a long one as several rows of at most `limit` ids, each with [CLS] and [SEP] of its own."""
+        """The same texts, a long one as several rows of at most `limit` ids, each with its own [CLS] and [SEP]."""
         rest, most = np.maximum(rows.lengths - 2, 0), limit - 2
-        counts = -(-rest // most)  # of rows a text becomes; none, where it has no pieces
-        number = np.repeat(np.arange(len(rest)), counts)
-        start = (np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)) * most
-        lengths = np.minimum(most, rest[number] - start)
-        flat = gather(rows.ids, rows.offsets[number] + 1 + start, lengths).ids
-        return self._frame(flat, lengths, np.ones(len(number), bool))
+        counts = -(-rest // most)  # rows that a text becomes; none if it has no pieces
+        text_ids = np.repeat(np.arange(len(rest)), counts)
+        start = (np.arange(len(text_ids)) - np.repeat(np.cumsum(counts) - counts, counts)) * most
+        lengths = np.minimum(most, rest[text_ids] - start)
+        flat = gather(rows.ids, rows.offsets[text_ids] + 1 + start, lengths).ids
+        return self._frame(flat, lengths, np.ones(len(text_ids), bool))
 
     def unknown(self, rows):
         """The share of the texts' pieces that are unknown."""
@@ -101,15 +106,15 @@ class WordPieces:
         return unknown / max(1, len(rows.ids) - 2 * framed)
 
     def pieces(self):
-        """Each id's piece, as a vocab.txt lists them; an id that has none gets a name of its own."""
+        """Each id's piece, as a vocab.txt lists them; an id without a piece gets a unique name."""
         names = {i: token for token, i in self.tokenizer.get_vocab().items()}
         return [names.get(i, f"[unused id {i}]") for i in range(len(self))]
 
 
 def read_wordpieces(directory, rows):
-    """The tokenizer in an encoder's directory, whose embedding has so many rows: tokenizer.json, else vocab.txt.
+    """The tokenizer in an encoder's directory, from tokenizer.json, otherwise from vocab.txt.
 
-    Raises UserError where there is neither, or one that does not belong to the encoder.
+    rows: of the encoder's embedding. Raises UserError if there is no tokenizer or it does not belong to the encoder.
     """
     plain, full = Path(directory) / "vocab.txt", Path(directory) / "tokenizer.json"
     if not plain.exists() and not full.exists():
@@ -122,7 +127,7 @@ def read_wordpieces(directory, rows):
     try:
         vocabulary = _lowercased(full, WordPieces(full.read_text(encoding="utf-8")))
     except (OSError, ValueError, UserError) as error:
-        raise UserError(f"{full}: {error}") from error
+        raise UserError(f"{full}: {reason(error)}") from error
     check_size(full, len(vocabulary), rows)
     if names is not None:
         ids = vocabulary.tokenizer.get_vocab()
@@ -136,13 +141,13 @@ def read_wordpieces(directory, rows):
 
 
 def absent(directory, name):
-    """The error that says which file an encoder's directory lacks, what it has, and the command that fetches it."""
+    """The error that names the file that an encoder's directory lacks, and the command that fetches it."""
     directory = Path(directory)
     if not directory.is_dir():
-        what = f"{directory}: no such directory; expected an encoder's, with config.json, weights and vocab.txt"
+        what = f"{directory}: no such directory; expected one with an encoder's config.json, weights and vocab.txt"
     else:
         present = ", ".join(sorted(entry.name for entry in directory.iterdir())) or "nothing"
-        what = f"{directory} has no {name}; in it there is: {present}"
+        what = f"{directory} has no {name}; it contains: {present}"
     owners = {
         "bert_": "bert",
         "ERNIE_": "ernie",
@@ -154,23 +159,23 @@ def absent(directory, name):
 
 
 def check_size(path, entries, rows):
-    """Raises UserError where a vocabulary has more entries than the embedding has rows, or far fewer."""
+    """Raises UserError if a vocabulary has more entries than the embedding has rows, or far fewer."""
     if entries > rows or entries < (1 - MISFIT) * rows:
         raise UserError(
-            f"{path} does not belong to the encoder beside it: it has {entries} entries, the encoder's embedding "
-            f"{rows} rows; put there the vocabulary that came with the encoder"
+            f"{path} does not belong to the encoder beside it: it has {entries} entries, the encoder's embedding has "
+            f"{rows} rows; replace it with the vocabulary that came with the encoder"
         )
 
 
 def read_vocab_file(path):
-    """The tokenizer of a vocab.txt, a piece a line."""
+    """The tokenizer of a vocab.txt, which has one piece a line."""
     return _from_pieces(path, _read_names(Path(path)), {})
 
 
 def build_wordpieces(texts, size):
     """The tokenizer of at most `size` pieces for an iterable of texts: its characters, then its most frequent words.
 
-    (The library's own trainer numbers the pieces differently in each process.)
+    (The library's own trainer gives the pieces other ids in each process.)
     """
     rules = BertWordPieceTokenizer()
     words, pieces = Counter(), Counter()
@@ -188,23 +193,23 @@ def build_wordpieces(texts, size):
 
 
 def write_wordpieces(directory, vocabulary):
-    """Writes the files in which `transformers` and `read_wordpieces` find the tokenizer."""
+    """Writes the files from which `transformers` and `read_wordpieces` read the tokenizer."""
     directory = Path(directory)
     vocabulary.tokenizer.save(str(directory / "tokenizer.json"))
     (directory / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary.pieces()), encoding="utf-8")
     rules = json.loads(vocabulary.tokenizer.to_str())["normalizer"] or {}
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": rules.get("lowercase", True)}
-    settings |= {"strip_accents": rules.get("strip_accents")}
-    settings |= {"tokenize_chinese_chars": rules.get("handle_chinese_chars", True)}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    config = {"tokenizer_class": "BertTokenizer", "do_lower_case": rules.get("lowercase", True)}
+    config |= {"strip_accents": rules.get("strip_accents")}
+    config |= {"tokenize_chinese_chars": rules.get("handle_chinese_chars", True)}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def check_unknown(vocabulary, rows, advice):
-    """Raises UserError where the texts are of another language than the vocabulary."""
+    """Raises UserError if the texts are of another language than the vocabulary."""
     share = vocabulary.unknown(rows)
     if share > UNKNOWN:
         what = f"{share:.0%} of the training text's characters are unknown to the vocabulary"
-        raise UserError(f"{what}, expected {UNKNOWN:.0%} at the most; {advice}")
+        raise UserError(f"{what}, expected at most {UNKNOWN:.0%}; {advice}")
 
 
 def _read_names(path):
@@ -214,18 +219,18 @@ def _read_names(path):
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _from_names(path, names, settings):
-    try:
-        found = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{settings} cannot be read: {error}") from error
-    options = {"strip_accents": found.get("strip_accents"), "lowercase": found.get("do_lower_case") is not False}
-    options |= {"handle_chinese_chars": found.get("tokenize_chinese_chars") is not False}
+def _from_names(path, names, config_path):
+    config = read_json(config_path) if config_path.exists() else {}
+    flags = ("strip_accents", "do_lower_case", "tokenize_chinese_chars")
+    if not isinstance(config, dict) or not all(config.get(flag) in (None, True, False) for flag in flags):
+        raise UserError(f"{config_path}: expected an object in which {', '.join(flags)} are true, false or null")
+    options = {"strip_accents": config.get("strip_accents"), "lowercase": config.get("do_lower_case") is not False}
+    options |= {"handle_chinese_chars": config.get("tokenize_chinese_chars") is not False}
     return _from_pieces(path, names, options)
 
 
 def _from_pieces(path, names, options):
-    ids = {name: i for i, name in enumerate(names)}  # of two equal entries the later one counts, as everywhere
+    ids = {name: i for i, name in enumerate(names)}  # of two equal entries the later one counts, as in transformers
     missing = [token for token in SPECIAL if token not in ids]
     if missing:
         raise UserError(f"{path} has no {', '.join(missing)}; expected a vocabulary of BERT's kind, a piece a line")
@@ -233,9 +238,9 @@ def _from_pieces(path, names, options):
 
 
 def _lowercased(path, vocabulary):
-    """Reads texts in lower case where the vocabulary has no capitals, whatever its settings say.
+    """A tokenizer that reads texts in lower case if the vocabulary has no capitals, whatever its files say.
 
-    bert-base-chinese comes with such settings; `transformers` follows them, and takes words with a capital as unknown.
+    The files of bert-base-chinese say otherwise; `transformers` follows them and makes words with a capital unknown.
     """
     content = json.loads(vocabulary.tokenizer.to_str())
     rules = content["normalizer"] or {}

@@ -1,11 +1,8 @@
 import argparse
-import os
-from pathlib import Path
 
 import pytest
 
-from cli.console import UserError, boolean, number
-from cli.files import replacing
+from cli.console import boolean, excerpt, listing, number, reason
 
 
 def test_booleans():
@@ -23,33 +20,13 @@ def test_numbers_within_bounds():
         number(float, 0, open_low=True)("0")
     with pytest.raises(argparse.ArgumentTypeError):
         number(float, 0, 1)("nan")
+    with pytest.raises(argparse.ArgumentTypeError, match="at most 2147483647"):
+        number(int, 1)("2147483648")
 
 
-def test_a_crash_leaves_the_old_file(tmp_path):
-    path = tmp_path / "m.ckpt"
-    path.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as file:
-        file.write(b"new")
-        raise ZeroDivisionError
-    assert path.read_text() == "old"
-    with replacing(path) as file:
-        file.write(b"new")
-    assert path.read_text() == "new"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["m.ckpt"]
-
-
-def test_a_link_is_followed_and_a_device_is_written_to(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    with replacing(tmp_path / "link", "w") as file:
-        file.write("new")
-    assert (tmp_path / "file").read_text() == "new"
-    assert (tmp_path / "link").is_symlink()
-    with replacing(os.devnull, "w") as file:
-        file.write("gone")
-    assert not Path(os.devnull).is_file()
-
-
-def test_a_place_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"), replacing(tmp_path / "file" / "m.ckpt") as file:
-        file.write(b"")
+def test_parts_of_messages():
+    assert excerpt("一二三四", 2) == "一二…"
+    assert listing("abcde", 3) == "a, b, c and 2 more"
+    assert reason(ValueError("first\nsecond")) == "first"
+    assert reason(KeyError()) == "KeyError"
+    assert reason(FileNotFoundError(2, "No such file", "x")) == "No such file"

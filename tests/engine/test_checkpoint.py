@@ -1,21 +1,29 @@
+import json
 import os
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
 from cli.console import UserError
+from conftest import FIXTURES, ROOT
 from engine import checkpoint, resume
 from engine.batches import Batch
+from engine.checkpoint import Classifier
+from engine.predictor import Predict
 from models import ENCODERS, NETWORKS, model_module
+from models.base import DataSpec
 from text.vocabulary import Vocabulary
 
 
 def saved(path, name="TextCNN", **settings):
     module = model_module(name)
     vocabulary = Vocabulary(["好", "学"], "space")
-    config = module.Config(**settings).fit(2, len(vocabulary))
-    model = module.Model(config).eval()
-    checkpoint.save(path, name, config, ["财经", "房产"], vocabulary, model, {"dev_loss": 0.5})
+    config = module.Config(**settings)
+    model = module.Model(config, DataSpec(2, len(vocabulary))).eval()
+    checkpoint.save(path, Classifier(name, config, ["财经", "房产"], vocabulary, None, model, {"dev_loss": 0.5}))
     return model
 
 
@@ -40,8 +48,9 @@ def test_settings_that_are_not_the_defaults_come_back(tmp_path):
 def test_fasttexts_checkpoint_stays_under_100_mb(tmp_path):
     vocabulary = Vocabulary([chr(0x4E00 + i) for i in range(10000)])
     module = model_module("FastText")
-    config = module.Config().fit(10, len(vocabulary))
-    checkpoint.save(tmp_path / "m.ckpt", "FastText", config, list("abcdefghij"), vocabulary, module.Model(config), {})
+    config, classes = module.Config(), list("abcdefghij")
+    model = module.Model(config, DataSpec(10, len(vocabulary)))
+    checkpoint.save(tmp_path / "m.ckpt", Classifier("FastText", config, classes, vocabulary, None, model, {}))
     assert (tmp_path / "m.ckpt").stat().st_size < 100e6
 
 
@@ -56,6 +65,7 @@ def test_a_checkpoint_of_another_version_is_told(tmp_path, part):
     saved(tmp_path / "m.ckpt", embed=10)
     content = torch.load(tmp_path / "m.ckpt", weights_only=True)
     content[part]["no_longer_there"] = torch.zeros(1)
+    del content["digest"]
     torch.save(content, tmp_path / "m.ckpt")
     with pytest.raises(UserError, match=r"m\.ckpt does not fit this version of TextCNN"):
         checkpoint.load(tmp_path / "m.ckpt")
@@ -63,7 +73,7 @@ def test_a_checkpoint_of_another_version_is_told(tmp_path, part):
 
 def test_a_state_to_resume_from_is_no_checkpoint(tmp_path):
     resume.State(tmp_path / "m.resume", {}, torch.device("cpu")).save({"step": 3})
-    with pytest.raises(UserError, match="no checkpoint of this toolkit"):
+    with pytest.raises(UserError, match="holds no checkpoint"):
         checkpoint.load(tmp_path / "m.resume")
 
 
@@ -98,3 +108,83 @@ def test_the_newest_of_the_models_asked_for(tmp_path):
         os.utime(path, (1000 - age, 1000 - age))
     assert checkpoint.newest(tmp_path, NETWORKS) == tmp_path / "saved_dict" / "DPCNN.ckpt"
     assert checkpoint.newest(tmp_path, ENCODERS) == tmp_path / "saved_dict" / "bert.ckpt"
+
+
+def test_every_flipped_byte_is_refused_or_harmless(tmp_path):
+    model = saved(tmp_path / "m.ckpt", embed=4, num_filters=2, bigram_vocab=3)
+    whole, batch = (
+        (tmp_path / "m.ckpt").read_bytes(),
+        Batch(torch.tensor([[0, 1]]), torch.tensor([2]), torch.tensor([0])),
+    )
+    refused = 0
+    for i in range(0, len(whole), 7):
+        (tmp_path / "m.ckpt").write_bytes(whole[:i] + bytes([whole[i] ^ 64]) + whole[i + 1 :])
+        try:
+            loaded = checkpoint.load(tmp_path / "m.ckpt")
+            assert torch.equal(loaded.model(batch), model(batch))
+        except UserError as error:
+            assert "is damaged or no checkpoint" in str(error)
+            refused += 1
+    assert refused > len(whole) // 7 // 4
+
+
+def change(path, **fields):
+    """Writes a checkpoint again with other fields, as an earlier version would, without a digest."""
+    content = torch.load(path, weights_only=True)
+    del content["digest"]
+    torch.save(content | fields, path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"format": torch.ones(2)}, "holds no checkpoint"),
+        ({"classes": ["a", 1]}, "does not fit this version of TextCNN .the classes are not names"),
+        ({"classes": {"a": 1}}, "holds no checkpoint"),
+        ({"weights": {3: torch.ones(2)}}, "does not fit"),
+        ({"weights": {"a": [1]}}, "does not fit"),
+        ({"vocabulary": {"tokens": ["好", "学习"], "segmenter": "char"}}, "not a single character"),
+        ({"vocabulary": {"tokens": ["好", 7], "segmenter": "space"}}, "a token of the vocabulary is not text"),
+        ({"config": {"embed": "wide"}}, "--embed 'wide' is of the wrong type, expected int"),
+        ({"config": {"filter_sizes": [2] * 200_000}}, "describes a larger model than its weights are for"),
+        ({"config": {"embed": 10**9}}, "does not fit"),
+        ({"model": "TextRNN", "config": {"num_layers": 10**6}}, "describes a larger model than its weights are for"),
+        ({"model": "../run"}, "is a checkpoint of ../run; expected one of"),
+    ],
+)
+def test_a_checkpoint_with_wrong_fields_is_a_line(tmp_path, fields, message):
+    saved(tmp_path / "m.ckpt", embed=10)
+    change(tmp_path / "m.ckpt", **fields)
+    with pytest.raises(UserError, match=message) as error:
+        checkpoint.load(tmp_path / "m.ckpt")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+    path = tmp_path / "m.ckpt"
+    checkpoint.write(path, {"a": torch.zeros(10)})
+    before = path.read_bytes()
+    program = f"""
+import resource, signal, sys, torch
+sys.path.insert(0, {str(ROOT)!r})
+from engine import checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoint.write({str(path)!r}, {{"a": torch.zeros(100_000)}})
+except checkpoint.UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == f"{path} cannot be written: File too large\n"
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.ckpt"]
+
+
+@pytest.mark.parametrize("name", ["TextCNN", "TextRNN", "FastText", "bert"])
+def test_a_checkpoint_from_before_the_rooms_still_predicts(name):
+    expected = json.loads((FIXTURES / "expected.json").read_text(encoding="utf-8"))
+    predictor = Predict(checkpoint=FIXTURES / f"{name}.ckpt", device="cpu", amp="off")
+    found = predictor.predict_proba(expected["texts"])
+    assert found == pytest.approx(np.array(expected["probabilities"][name]), abs=1e-4)

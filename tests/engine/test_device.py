@@ -108,10 +108,11 @@ def test_no_thread_of_the_group_is_left_to_abort_the_process(tmp_path):
         f"""import os, sys, torch
 sys.path.insert(0, {str(ROOT)!r})
 from engine.ranks import parallel
-from engine.runs import training
+from pathlib import Path
+from engine.runs import Output, training
 def threads():
     return sum("gloo" in open(f"/proc/self/task/{{task}}/comm").read() for task in os.listdir("/proc/self/task"))
-with training(torch.device("cpu")):
+with training(torch.device("cpu"), Output(Path({str(tmp_path)!r}), "m")):
     model = parallel(torch.nn.Linear(3, 3), torch.device("cpu"))
     model(torch.ones(2, 3)).sum().backward()
     assert threads() > 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation import leaderboard
-from evaluation.leaderboard import median_run, rank, right_rows, standing, summary, table
+from evaluation.leaderboard import median_run, rank, right_rows, row_of, summary, table
 from evaluation.significance import holm, mcnemar, pareto
 
 
@@ -103,10 +103,10 @@ def competitor(directory, name, kind, accuracies, p50):
         rows = [f"第{i:03}条\t好\t{'好' if i < 1000 * accuracy else '坏'}" for i in range(1000)]
         path = write_predictions(directory / f"{name}-{seed}", rows)
         result = {"accuracy": accuracy, "macro_f1": accuracy - 0.01, "train_seconds": 70 * seed, "train_rows": 7000}
-        result |= {"peak_memory_mb": 500.0 + seed if kind != "peer" else None, "plan": {"settings": {"C": 0.5}}}
+        result |= {"peak_memory_mb": 500.0 + seed if kind != "baseline" else None, "plan": {"parameters": {"C": 0.5}}}
         runs.append({"seed": seed, "predictions": str(path), **result})
     speed = {"rows_per_second": 12345.6, "p50_ms": p50, "p99_ms": 2 * p50, "parameters": 1234567, "bytes": 2500000}
-    return standing(name, kind, runs, speed | {"device": "cpu"})
+    return row_of(name, kind, runs, speed | {"device": "cpu"})
 
 
 def test_the_table_the_data_and_the_picture(tmp_path):
@@ -115,7 +115,7 @@ def test_the_table_the_data_and_the_picture(tmp_path):
             competitor(tmp_path, "慢", "network", [0.8, 0.82], 5.0),
             competitor(tmp_path, "TextCNN", "network", [0.9, 0.92], 1.5),
             competitor(tmp_path, "bert", "encoder", [0.898, 0.922], 10.0),
-            competitor(tmp_path, "svm", "peer", [0.7, 0.7], 0.05),
+            competitor(tmp_path, "svm", "baseline", [0.7, 0.7], 0.05),
         ]
     )
     speed = "1.2 M | 2.5 MB | 1:45 | 67 | 12,346"
@@ -123,12 +123,13 @@ def test_the_table_the_data_and_the_picture(tmp_path):
         f"| TextCNN ◆ | 91.00 ± 1.41 | 90.00 ± 1.41 | best | {speed} | 1.50 ms | 3.00 ms | 502 MB |",
         f"| bert | 91.00 ± 1.70 | 90.00 ± 1.70 | 0.50 ≈ | {speed} | 10.00 ms | 20.00 ms | 502 MB |",
         f"| 慢 | 81.00 ± 1.41 | 80.00 ± 1.41 | <0.001 | {speed} | 5.00 ms | 10.00 ms | 502 MB |",
-        f"| svm (peer) ◆ | 70.00 ± 0.00 | 69.00 ± 0.00 | <0.001 | {speed} | 0.050 ms | 0.10 ms | – |",
+        f"| svm (baseline) ◆ | 70.00 ± 0.00 | 69.00 ± 0.00 | <0.001 | {speed} | 0.050 ms | 0.10 ms | – |",
     ]
     about = {
         "dataset": {"name": "新闻", "rows": {"train": 1500, "dev": 20, "test": 1000}, "classes": 2},
         "command": "python compare.py --seeds 2",
         "seeds": [1, 2],
+        "failures": {"DPCNN": "DPCNN, seed 1: failed"},
         "machines": ["an abacus"],
         "devices": ["cpu"],
         "versions": {"torch": "2"},
@@ -139,9 +140,10 @@ def test_the_table_the_data_and_the_picture(tmp_path):
     assert data == about | {"rows": json.loads(json.dumps(rows))}
     assert [row["pareto"] for row in data["rows"]] == [True, False, False, True]
     page = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
-    assert "1,500 rows to train on, 20 rows to validate, 1,000 rows to test; 2 classes; 2 seeds, mean ±" in page
+    assert "1,500 training rows, 20 validation rows, 1,000 test rows; 2 classes; 2 seeds, mean ±" in page
     assert "\n".join(table(rows)) in page
     assert "svm (C 0.5)" in page
+    assert "Not in the table, since a training failed: DPCNN (DPCNN, seed 1: failed)." in page
     assert "Trained on an abacus; predicted on cpu." in page
     assert "```\npython compare.py --seeds 2\n```" in page
     assert (tmp_path / "leaderboard.png").read_bytes()[:4] == b"\x89PNG"

@@ -9,15 +9,16 @@ from evaluation import report
 
 
 def test_a_class_without_rows_is_reported_with_zero_support():
-    text, data, matrix = report.test_report(np.array([0, 0, 1]), np.array([0, 1, 1]), ["财经", "房产", "股票"])
+    results, text = report.test_results(np.array([0, 0, 1]), np.array([0, 1, 1]), ["财经", "房产", "股票"])
     assert [line.split()[-1] for line in text.splitlines() if "股票" in line] == ["0"]
-    assert data["股票"]["support"] == 0
-    assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert results["report"]["股票"]["support"] == 0
+    assert results["confusion_matrix"] == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert results["accuracy"] == pytest.approx(2 / 3)
 
 
 def test_wrong_rows_stand_first_the_most_confident_before_the_others(tmp_path):
     texts, probabilities = ["对的", "错的 小", "错的 大"], np.array([0.9, 0.5, 0.8])
-    report.write_predictions(tmp_path, texts, np.array([0, 0, 1]), np.array([0, 1, 0]), probabilities, ["财", "房"])
+    report.write_predictions(tmp_path, texts, np.array([0, 0, 1]), np.array([0, 1, 0]), ["财", "房"], probabilities)
     assert (tmp_path / "predictions.tsv").read_text(encoding="utf-8") == (
         "text\tlabel\tpredicted\tprobability\n"
         "错的 大\t房\t财\t0.8000\n"

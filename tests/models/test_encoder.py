@@ -14,16 +14,17 @@ from cli.console import UserError
 from conftest import batches_of, pieces, write_encoder
 from engine.batches import Batch
 from models import ENCODERS, model_module
-from models.encoder_files import read_settings
+from models.base import DataSpec
+from models.encoder_files import fits_weights, read_config, weights_file
 
-KINDS = ("Bert", "Ernie", "Electra", "Albert")
+MODEL_TYPES = ("Bert", "Ernie", "Electra", "Albert")
 CLASSES = 3
 
 
 @pytest.fixture(scope="session")
 def kinds(tmp_path_factory):
     """The directory of a tiny encoder of each kind."""
-    directories = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
+    directories = {kind: tmp_path_factory.mktemp(kind) for kind in MODEL_TYPES}
     for kind, directory in directories.items():
         write_encoder(directory, kind, **({"embedding_size": 16} if kind in ("Electra", "Albert") else {}))
     return directories
@@ -31,8 +32,8 @@ def kinds(tmp_path_factory):
 
 def build(name, directory, loaded=True, **settings):
     torch.manual_seed(0)
-    module, found = model_module(name), read_settings(directory)
-    model = module.Model(module.Config(**settings).fit(CLASSES, found["vocab_size"], found))
+    module, found = model_module(name), read_config(directory)
+    model = module.Model(module.Config(**settings), DataSpec(CLASSES, found["vocab_size"], found))
     if loaded:
         model.embedding.load(directory)
     return model.eval()
@@ -63,7 +64,7 @@ def bare(name):
     return name.removeprefix("bert.")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
 @pytest.mark.parametrize(
     ("file", "settings", "rename"),
     [
@@ -85,7 +86,7 @@ def test_each_form_of_the_files_loads_the_same_weights(kinds, tmp_path, kind, fi
     if settings == "bert_config.json":
         del config["model_type"]
     (tmp_path / settings).write_text(json.dumps(config), encoding="utf-8")
-    assert read_settings(tmp_path)["model_type"] == own
+    assert read_config(tmp_path)["model_type"] == own
     expected = build("bert", directory).embedding.body.state_dict()
     loaded = build("bert", tmp_path).embedding.body.state_dict()
     assert loaded.keys() == expected.keys()
@@ -103,7 +104,7 @@ def test_weights_in_several_files_and_in_half_precision(kinds, tmp_path):
         assert torch.equal(loaded[name], weight.float()), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_each_head_on_each_kind(kinds, kind, name):
     """Padding changes nothing, and every weight learns."""
@@ -161,13 +162,13 @@ def edit(directory, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden_size": None}, "config.json does not say hidden_size; expected the file that came"),
+        ({"hidden_size": None}, "config.json does not have hidden_size, or not in range; expected the file that came"),
         ({"model_type": "gpt2"}, "an encoder of type 'gpt2'; expected one of bert, ernie, electra, albert"),
-        ({"num_hidden_layers": 2}, r"has weights that the settings beside it do not know: .*encoder.layer.2"),
+        ({"num_hidden_layers": 2}, r"has weights that the config.json beside it does not describe: .*encoder.layer.2"),
         ({"num_hidden_layers": 5}, r"model.safetensors lacks 32 weights of the encoder: encoder.layer.3.*and 22 more"),
-        ({"hidden_act": "none"}, "the encoder's config.json does not do: .*none"),
-        ({"num_attention_heads": 5}, "the encoder's config.json does not do: .*hidden size"),
-        ({"hidden_size": 64}, r"does not fit the settings beside it: .*\(32,\), expected \(64,\)"),
+        ({"hidden_act": "none"}, "transformers refuses the encoder's config.json: .*none"),
+        ({"num_attention_heads": 5}, "transformers refuses the encoder's config.json: .*hidden size"),
+        ({"hidden_size": 64}, r"does not fit the config.json beside it: .*\(32,\), expected \(64,\)"),
         ({"vocab_size": 5000}, r"word_embeddings.weight \(\d+, 32\), expected \(5000, 32\)"),
     ],
 )
@@ -188,13 +189,13 @@ def test_an_ernie_without_its_tasks_is_refused(tmp_path):
     write_encoder(tmp_path, "Ernie", use_task_id=True)
     build("bert", tmp_path)
     edit(tmp_path, use_task_id=False)
-    with pytest.raises(UserError, match=r"settings beside it do not know: .*task_type_embeddings"):
+    with pytest.raises(UserError, match=r"config.json beside it does not describe: .*task_type_embeddings"):
         build("bert", tmp_path)
 
 
 def test_settings_as_paddle_writes_them(copy):
     edit(copy, intermediate_size=None, model_type=None)
-    assert read_settings(copy)["intermediate_size"] == 128
+    assert read_config(copy)["intermediate_size"] == 128
 
 
 def test_weights_of_something_else_are_listed(copy):
@@ -206,7 +207,7 @@ def test_weights_of_something_else_are_listed(copy):
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_missing_file(copy, name):
     (copy / name).rename(copy / f"{name}.1")
-    with pytest.raises(UserError, match=rf"copy has no {name} .*in it there is: .*{name}.1.*python download.py bert"):
+    with pytest.raises(UserError, match=rf"copy has no {name} .*it contains: .*{name}.1.*python download.py bert"):
         build("bert", copy)
 
 
@@ -222,7 +223,7 @@ def test_a_missing_file(copy, name):
 def test_the_command_fetches_what_is_missing(directory, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=rf"{directory}: no such directory; .*download.py {name} --output {directory}$"):
-        read_settings(directory)
+        read_config(directory)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -248,3 +249,40 @@ def test_a_hostile_file_runs_nothing(copy, capsys):
 def test_more_tokens_than_positions(kinds):
     with pytest.raises(UserError, match="--pad_size 65 is more than the 64 positions that the encoder has"):
         build("bert", kinds["Bert"], pad_size=65)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.safetensors", "/outside.safetensors", "a\\b.safetensors", "gone.safetensors"]
+)
+def test_an_index_names_files_beside_it(encoder, tmp_path, name):
+    copy = shutil.copytree(encoder, tmp_path / "copy")
+    (copy / "model.safetensors").rename(tmp_path / "outside.safetensors")
+    index = {"metadata": {}, "weight_map": {"embeddings.LayerNorm.bias": name}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(UserError, match=r"index\.json names .*(expected files in the same directory|not beside it)"):
+        weights_file(copy)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"num_hidden_layers": 10**6}, "config.json does not have num_hidden_layers, or not in range"),
+        ({"num_hidden_layers": 999}, "config.json describes a larger model than its weights are for"),
+        ({"vocab_size": 9 * 10**6}, "config.json describes a larger model than its weights are for"),
+        ({"hidden_size": True}, "config.json does not have hidden_size"),
+    ],
+)
+def test_sizes_are_compared_with_the_weights_first(encoder, tmp_path, config, message):
+    copy = shutil.copytree(encoder, tmp_path / "copy")
+    content = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(content | config | {"intermediate_size": 5000}), encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        found = read_config(copy)
+        with fits_weights(copy):
+            model_module("bert").Model(model_module("bert").Config(), DataSpec(CLASSES, found["vocab_size"], found))
+
+
+def test_a_config_nested_too_deeply_is_a_line(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(UserError, match=r"config\.json: not JSON"):
+        read_config(tmp_path)

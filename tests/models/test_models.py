@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from cli.console import UserError
 from conftest import batches_of
 from engine.batches import Batch
-from engine.losses import Tally
+from engine.losses import Loss, Tally
 from engine.optimizers import LazyAdam, RowAdagrad, make_optimizers
 from models import NETWORKS, layers, model_module
-from models.base import describe
+from models.base import DataSpec, at_most, describe
 from models.layers import Dropout
 from models.tables import Table, n_grams
 from models.Transformer import Layer
@@ -22,7 +23,7 @@ LSTMS = ("TextRNN", "TextRNN_Att", "TextRCNN")
 def build(name, num_classes=CLASSES, **settings):
     torch.manual_seed(0)
     settings = {"n_gram_vocab" if name == "FastText" else "bigram_vocab": 1009} | settings
-    return model_module(name).Model(model_module(name).Config(**settings).fit(num_classes, TOKENS)).eval()
+    return model_module(name).Model(model_module(name).Config(**settings), DataSpec(num_classes, TOKENS)).eval()
 
 
 def batch_of(lengths, pad_to=0, seed=0):
@@ -48,7 +49,7 @@ def test_padding_changes_nothing(name):
         if parameter.dim() == 1:
             parameter.normal_()
     for module in model.modules():  # and so do the vectors of n-grams
-        if getattr(module, "sparse", False):
+        if isinstance(module, Table):
             module.weight.normal_()[module.padding_idx] = 0
     lengths = np.random.default_rng(1).integers(1, 33, 512)
     together = model(batch_of(lengths))
@@ -125,7 +126,8 @@ def test_the_docstring_names_paper_and_departures(name):
 def test_every_field_has_help_and_a_default(name):
     for field in describe(model_module(name).Config).values():
         assert field["help"]
-        assert field["type"] in (int, float, tuple[int, ...])
+        assert field["convert"] in (int, float)
+        assert field["many"] == isinstance(field["default"], tuple)
 
 
 def test_attention_heads_are_those_of_torch():
@@ -221,7 +223,7 @@ def test_values_out_of_range_and_heads_that_do_not_divide_are_told():
 def on_meta(name):
     """A network and a batch on the device `meta`, where nothing has a value; the code takes a GPU's paths there."""
     with torch.device("meta"):
-        model = model_module(name).Model(model_module(name).Config().fit(CLASSES, TOKENS)).train()
+        model = model_module(name).Model(model_module(name).Config(), DataSpec(CLASSES, TOKENS)).train()
         return model, Batch(*(torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8)))
 
 
@@ -230,7 +232,7 @@ def test_a_step_on_another_device_never_waits_for_values(name):
     """An operator whose shape or path depends on a value raises."""
     model, batch = on_meta(name)
     logits = model(batch)
-    Tally("meta").add(logits, batch.labels).backward()
+    Tally("meta", Loss()).add(logits, batch.labels).backward()
     tables = [module.weight for module in model.modules() if isinstance(module, Table)]
     for kind in (LazyAdam, RowAdagrad):
         kind(tables, lr=1.0).step()
@@ -245,3 +247,10 @@ def test_a_network_compiles(name):
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager", fullgraph=name not in LSTMS, dynamic=True)
     assert compiled(batch).shape == (8, CLASSES)
+
+
+def test_a_model_has_at_most_so_many_weights():
+    message = r"m\.ckpt describes a larger model than its weights are for, 1,000 at most"
+    with pytest.raises(UserError, match=message), at_most(1000, "m.ckpt"):
+        build("TextCNN")
+    assert build("TextCNN") is not None

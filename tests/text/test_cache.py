@@ -1,15 +1,16 @@
 import errno
 import os
+import shutil
 import threading
 
 import numpy as np
 import pytest
 
 from cli.console import UserError
+from cli.files import digest_of
 from conftest import sample_rows, write_dataset
-from text import cache, files
-from text.cache import KEPT, STALE, Spool, cached
-from text.files import digest_of
+from text import cache, labelled
+from text.cache import KEPT, Spool, cached
 from text.labelled import LabelledFile
 from text.rows import concatenate, texts_of
 from utils import read_dataset
@@ -78,7 +79,7 @@ def test_other_content_or_settings_are_another_entry(path, monkeypatch):
     assert filling.calls == 4
 
 
-@pytest.mark.parametrize("name", ["numbers.bin", "nothing.bin", "meta.json"])
+@pytest.mark.parametrize("name", ["numbers.npy", "nothing.npy", "meta.json"])
 @pytest.mark.parametrize("damage", ["shorter", "longer", "absent"])
 def test_a_damaged_entry_is_made_anew(path, name, damage):
     filling = Filling(path)
@@ -141,7 +142,7 @@ def test_where_nothing_can_be_written_it_is_told(path, home, monkeypatch, tmp_pa
     (path.parent.parent / "cache").touch()
     home.touch()
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(home))
-    with pytest.raises(UserError, match=r"the encoded dataset can be written neither in .*cache nor in "):
+    with pytest.raises(UserError, match=r"the encoded dataset can be written neither to .*cache nor to "):
         cached(path, {}, Filling(path))
 
 
@@ -153,14 +154,18 @@ def test_old_entries_go(path):
         for entry in folder.iterdir():  # all of them an hour older
             os.utime(entry, (entry.stat().st_atime - 3600, entry.stat().st_mtime - 3600))
     (folder / "dev-1").mkdir()
-    (folder / "train-1.tmp").mkdir()
-    (folder / "train-2.tmp").mkdir()
-    os.utime(folder / "train-1.tmp", (0, (folder / "train-1.tmp").stat().st_mtime - STALE - 10))
+    (folder / "train-000000000001.tmp").mkdir()
+    (folder / "train-000000000002.tmp").mkdir()
+    (folder / "train-mine1").mkdir()
+    (folder / "train-mine.tmp").mkdir()
+    for mine in ("train-mine1", "train-mine.tmp"):
+        os.utime(folder / mine, (0, 0))
+    os.utime(folder / "train-000000000001.tmp", (0, 10))
     first = cached(path, {"seed": 0}, filling)  # is of use again
     cached(path, {"seed": KEPT}, filling)
     assert filling.calls == KEPT + 1
-    assert len(entries(path)) == KEPT + 2
-    assert {"dev-1", "train-2.tmp"} < set(entries(path))
+    assert len(entries(path)) == KEPT + 4
+    assert {"dev-1", "train-000000000002.tmp", "train-mine1", "train-mine.tmp"} < set(entries(path))
     cached(path, {"seed": 0}, filling)
     assert filling.calls == KEPT + 1
     cached(path, {"seed": 1}, filling)
@@ -220,7 +225,7 @@ def test_a_dataset_is_the_same_from_the_cache_and_whatever_the_blocks(tmp_path, 
         patch.setattr(LabelledFile, "__iter__", None)  # nothing is read
         assert contents(read_dataset(directory, **settings)) == first
     assert capsys.readouterr().err == told
-    monkeypatch.setattr(files, "BLOCK", 100)
+    monkeypatch.setattr(labelled, "BLOCK", 100)
     monkeypatch.setattr(cache, "FORMAT", -1)
     assert contents(read_dataset(directory, **settings)) == first
     assert capsys.readouterr().err == told
@@ -257,3 +262,15 @@ def test_a_dataset_is_encoded_as_its_texts_are(tiny):
         assert np.array_equal(split.labels, np.concatenate([labels for _, labels in blocks]))
         assert split.digest == digest_of(tiny / "data" / f"{name}.txt")[:16]
     assert texts_of(dataset.test.texts) == texts_of(texts)
+
+
+def test_a_cache_that_is_deleted_meanwhile_is_built_again(path):
+    filling = Filling(path)
+
+    def fill(draft):
+        if filling.calls == 0:
+            shutil.rmtree(path.parent.parent / "cache")
+        return filling(draft)
+
+    assert cached(path, {}, fill).arrays["numbers"].tolist() == [0, 1, 2, 3, 4]
+    assert len(entries(path)) == 1

@@ -1,5 +1,4 @@
 import gzip
-import io
 import json
 import sys
 
@@ -10,6 +9,12 @@ from cli.console import UserError
 from engine.predictions import Lines, most_probable
 from text import files
 from text.inputs import read_texts
+
+
+def texts_in(path, **options):
+    """The texts of a file, all of them."""
+    return [text for texts in read_texts(str(path), None, show=False, **options) for text in texts]
+
 
 CONTENT = "\ufeff一条新闻\r\n\r\n A股\t涨\r停 \n\n\u2028🀄坏\ud83d\r\r\n末行"
 TEXTS = ["一条新闻", "", " A股\t涨\r停 ", "", "\u2028🀄坏?", "末行"]
@@ -22,25 +27,26 @@ def test_a_line_is_a_text(tmp_path, monkeypatch, block, end):
     content = (CONTENT + end).encode(errors="replace")
     (tmp_path / "t.txt").write_bytes(content)
     expected = TEXTS + [""] * (len(end) - 1)
-    assert list(read_texts(str(tmp_path / "t.txt"), None, show=False)) == expected
+    assert texts_in(tmp_path / "t.txt") == expected
     with gzip.open(tmp_path / "t.txt.gz", "wb") as file:
         file.write(content)
-    assert list(read_texts(str(tmp_path / "t.txt.gz"), None, show=False)) == expected
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    assert list(read_texts("-", None, show=False)) == expected
+    assert texts_in(tmp_path / "t.txt.gz") == expected
+    with open(tmp_path / "t.txt", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert texts_in("-") == expected
 
 
 def test_an_empty_file_has_no_texts(tmp_path):
     (tmp_path / "t.txt").write_bytes(b"")
-    assert list(read_texts(str(tmp_path / "t.txt"), None, show=False)) == []
+    assert texts_in(tmp_path / "t.txt") == []
 
 
 def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
     with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
         file.write(b"text\nx\n")
-    assert list(read_texts(str(tmp_path / "t.csv.gz"), None, show=False)) == ["x"]
+    assert texts_in(tmp_path / "t.csv.gz") == ["x"]
     (tmp_path / "t.csv.txt").write_bytes(b"text\nx\n")
-    assert list(read_texts(str(tmp_path / "t.csv.txt"), None, show=False)) == ["text", "x"]
+    assert texts_in(tmp_path / "t.csv.txt") == ["text", "x"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +57,7 @@ def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
         ("a.csv", b'id,text\n1,"x\n', "a.csv, line 2: unexpected end of data"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "a.jsonl, line 2: no text at 'text'; it has text"),
         ("a.jsonl", b"[]\n", "a.jsonl, line 1: no text at 'text'; it has no object"),
-        ("a.jsonl", b"{text\n", "a.jsonl, line 1: no JSON"),
+        ("a.jsonl", b"{text\n", "a.jsonl, line 1: not JSON"),
         ("a.txt", "好\n".encode() + "新闻\n".encode("gb18030"), "a.txt, line 2: not UTF-8"),
         ("missing.txt", None, "missing.txt cannot be read: No such file"),
     ],
@@ -60,7 +66,7 @@ def test_bad_input_is_told_with_its_line(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as error:
-        list(read_texts(str(tmp_path / name), None, show=False))
+        texts_in(tmp_path / name)
     assert message in str(error.value)
 
 
@@ -69,7 +75,7 @@ def test_the_line_that_is_not_utf8_is_told(tmp_path, monkeypatch, block):
     monkeypatch.setattr(files, "BLOCK", block)
     (tmp_path / "t.txt").write_bytes("新闻\n".encode() * 99 + b"\n\xff\n" + "新闻\n".encode() * 99)
     with pytest.raises(UserError, match="line 101: not UTF-8"):
-        list(read_texts(str(tmp_path / "t.txt"), None, show=False))
+        texts_in(tmp_path / "t.txt")
 
 
 def plainly(kind, classes, top_k, text, row):
@@ -112,3 +118,9 @@ def test_of_equal_classes_the_first_comes_first():
     row = np.float32([[0.1, 0.2, 0.2, 0.1, 0.2, 0.2]])
     for count in range(1, 7):
         assert most_probable(row, count)[0].tolist() == [1, 2, 4, 5, 0, 3][:count]
+
+
+def test_json_nested_too_deeply_is_a_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text("[" * 100_000 + "]" * 100_000 + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"a\.jsonl, line 1: not JSON \(nested too deeply\)"):
+        texts_in(tmp_path / "a.jsonl")

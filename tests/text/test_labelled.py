@@ -3,7 +3,7 @@ import pytest
 
 from cli.console import UserError
 from conftest import ROOT, SHARED
-from text import files
+from text import labelled
 from text.labelled import LabelledFile, read_classes
 from text.rows import texts_of
 
@@ -41,7 +41,7 @@ def test_what_is_read(tmp_path, content):
 def test_blocks_do_not_show(tmp_path, monkeypatch, block):
     rows = [(f"第{i}条新闻" + "长" * (i % 7), 0) for i in range(50)] + [("长" * 300, 1)]
     content = "".join(f"{text}\t{label}\n" for text, label in rows)
-    monkeypatch.setattr(files, "BLOCK", block)
+    monkeypatch.setattr(labelled, "BLOCK", block)
     texts, labels = read(tmp_path / "train.txt", content)
     assert list(zip(texts, labels, strict=True)) == rows
 
@@ -58,6 +58,9 @@ def test_blocks_do_not_show(tmp_path, monkeypatch, block):
         ("一条新闻\t娱乐", "label '娱乐' is unknown"),
         ("一条新闻\t1.0", "label '1.0' is unknown"),
         ("一条新闻\t财经新闻", "label '财经新闻' is unknown"),
+        ("一条新闻\t--5", "label '--5' is unknown"),
+        ("一条新闻\t--1", "label '--1' is unknown"),
+        ("一条新闻\t" + "5" * 4301, f"label '{'5' * 40}…' is unknown"),
         ("一条新闻\t", "an empty label"),
     ],
 )
@@ -70,7 +73,7 @@ def test_a_bad_row_is_told_with_its_line(tmp_path, line, problem):
 
 
 def test_of_many_bad_rows_ten_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "BLOCK", 40)
+    monkeypatch.setattr(labelled, "BLOCK", 40)
     with pytest.raises(UserError) as error:
         read(tmp_path / "train.txt", "好\t0\n" + "坏\n" * 25)
     lines = str(error.value).split("\n")
@@ -112,14 +115,14 @@ def test_another_encoding_is_told_with_the_command_that_converts(tmp_path, encod
 
 @pytest.mark.parametrize("block", [2, 1 << 19])
 def test_the_line_that_is_not_utf8_is_told(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(files, "BLOCK", block)
+    monkeypatch.setattr(labelled, "BLOCK", block)
     with pytest.raises(UserError, match="line 3: not UTF-8"):
         read(tmp_path / "train.txt", "一\t0\n二\t1\n".encode() + b"\xff\xff\t1\n")
 
 
 def test_a_missing_file_is_told_with_what_is_there(tmp_path):
     (tmp_path / "trian.txt").touch()
-    with pytest.raises(UserError, match=r"train.txt: No such file or directory; in .* there is: trian.txt"):
+    with pytest.raises(UserError, match=r"train.txt: No such file or directory; .* contains: trian.txt"):
         list(LabelledFile(tmp_path / "train.txt", ["财经"]))
 
 
@@ -131,9 +134,11 @@ def test_an_absent_class_is_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("财经\n房产\n财经\n", "line 3: '财经' stands at line 1 already"),
+        ("财经\n房产\n财经\n", "line 3: '财经' is already on line 1"),
         ("财经\n\n房产\n", "line 2: empty"),
         ("", "class.txt is empty"),
+        ("财经\n房\t产\n", r"line 2: a tab in '房\\t产'"),
+        ("财" * 1_000_000 + "\n", "line 1: 1000000 characters, at most 100: '" + "财" * 40 + "…'"),
     ],
 )
 def test_bad_classes(tmp_path, content, problem):
@@ -156,3 +161,12 @@ def test_all_rows_are_read_as_a_plain_loop_reads_them(directory):
     blocks = list(LabelledFile(path, read_classes(path.with_name("class.txt"))))
     assert [text for block, _ in blocks for text in texts_of(block)] == [text.strip() for text, _ in rows]
     assert np.array_equal(np.concatenate([labels for _, labels in blocks]), [int(label) for _, label in rows])
+
+
+def test_a_label_is_compared_and_not_only_its_hash(tmp_path, monkeypatch):
+    """If all spans have the same hash, spans other than the labels are still no labels."""
+    monkeypatch.setattr(labelled, "_hashes", lambda codes, starts, ends, longest: np.zeros(len(starts), np.uint64))
+    assert read(tmp_path / "a.txt", "好\t财\n", ["财"]) == (["好"], [0])
+    for label in ("房", "财经", "1"):
+        with pytest.raises(UserError, match=r"is unknown|out of range"):
+            read(tmp_path / "a.txt", f"好\t{label}\n", ["财"])

@@ -1,6 +1,9 @@
 import bz2
+import contextlib
 import gzip
+import io
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -26,12 +29,12 @@ def extract(tmp_path, content, vocabulary=None, name="v.txt"):
 def test_the_vocabularys_rows_are_taken(tmp_path, capsys, name, header):
     found = extract(tmp_path, header + LINES, name=name)
     assert found == {"好": [1, 0, 0], "学": [0, 1, 0], "习": [1, 2, 3]}
-    assert "3 of 4 tokens found, 3 wide; the rest start random" in capsys.readouterr().err
+    assert "3 of 4 tokens found, 3 wide; the others start random" in capsys.readouterr().err
 
 
 def test_a_line_that_is_not_numbers_is_told(tmp_path, capsys):
     assert extract(tmp_path, LINES + "天 1 2\n") == {"好": [1, 0, 0], "学": [0, 1, 0], "习": [1, 2, 3]}
-    assert "1 lines left out that are not 3 numbers, the first at line 5" in capsys.readouterr().err
+    assert "1 lines skipped that are not 3 numbers, the first is line 5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["", "甲 1 2\n", "\x00\x01"])
@@ -81,7 +84,7 @@ def test_older_files_are_matched_through_the_pickled_vocabulary(tmp_path):
     with pytest.raises(UserError, match=r"has 2 entries, e.npz has 4 rows: they do not belong together"):
         vectors.load(tmp_path / "e.npz", Vocabulary(["好", "学"]), seed=1)
     (tmp_path / "vocab.pkl").unlink()
-    with pytest.raises(UserError, match="does not say which token a row stands for"):
+    with pytest.raises(UserError, match="that says which token a row stands for"):
         vectors.load(tmp_path / "e.npz", Vocabulary(["好", "学"]), seed=1)
 
 
@@ -115,10 +118,64 @@ def test_which_file_is_meant(tmp_path):
     (data / "embedding_B.npz").touch()
     assert vectors.find(tmp_path, None) == vectors.find(tmp_path, "pre_trained") == data / "embedding_B.npz"
     (data / "embedding_A.npz").touch()
-    with pytest.raises(UserError, match=r"several files of vectors \(embedding_A.npz, embedding_B.npz\): say which"):
+    with pytest.raises(UserError, match=r"several files of vectors \(embedding_A.npz, embedding_B.npz\): choose with"):
         vectors.find(tmp_path, "pre_trained")
     (data / "embedding_SougouNews.npz").touch()
     assert vectors.find(tmp_path, "pre_trained") == data / "embedding_SougouNews.npz"
     assert vectors.find(tmp_path, str(data / "embedding_A.npz")) == data / "embedding_A.npz"
     with pytest.raises(UserError, match="no such file; expected random, pre_trained or"):
         vectors.find(tmp_path, "Sougou")
+
+
+def npz(path, header=None, **arrays):
+    """A .npz file; `header` replaces the first array's."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            file = io.BytesIO()
+            np.save(file, array)
+            content = file.getvalue()
+            if header is not None:
+                content = content[:8] + len(header).to_bytes(2, "little") + header + content[128:]
+                header = None
+            archive.writestr(f"{name}.npy", content)
+
+
+ONES = np.ones((2, 3), np.float32)
+HUGE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 300), }\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"embeddings": ONES, "header": HUGE}, "is no .npz file with `embeddings`.*an array of 12000"),
+        ({"embeddings": ONES, "header": b"((((" + b" " * 100}, "is no .npz file with `embeddings`"),
+        ({"embeddings": ONES, "tokens": np.array([["甲", "乙"]])}, r"`tokens` of shape \(1, 2\); expected"),
+        ({"embeddings": ONES, "tokens": np.array("甲")}, r"`tokens` of shape \(\); expected"),
+        ({"embeddings": np.float32(1), "tokens": np.array(["甲"])}, r"`embeddings` of shape \(\)"),
+        ({"embeddings": ONES * np.inf, "tokens": np.array(["甲", "乙"])}, "are not finite"),
+    ],
+)
+def test_damaged_arrays_are_a_line(tmp_path, content, message):
+    npz(tmp_path / "e.npz", **content)
+    with pytest.raises(UserError, match=message):
+        vectors.load(tmp_path / "e.npz", Vocabulary(["甲"]), 1)
+
+
+def test_any_flipped_byte_of_the_arrays_is_a_line_or_harmless(tmp_path):
+    np.savez_compressed(tmp_path / "e.npz", embeddings=ONES, tokens=np.array(["甲", "乙"]))
+    whole = (tmp_path / "e.npz").read_bytes()
+    for i in range(0, len(whole), 3):
+        (tmp_path / "e.npz").write_bytes(whole[:i] + bytes([whole[i] ^ 16]) + whole[i + 1 :])
+        with contextlib.suppress(UserError):
+            vectors.load(tmp_path / "e.npz", Vocabulary(["甲"]), 1)
+
+
+def test_a_pickle_that_asks_for_gigabytes_is_a_line(tmp_path):
+    np.savez(tmp_path / "e.npz", embeddings=ONES)
+    (tmp_path / "vocab.pkl").write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")  # a dict, stored at index 2**31 - 1
+    with pytest.raises(UserError, match=r"vocab.pkl is no plain pickled dict .*a number out of range, 2147483647"):
+        vectors.load(tmp_path / "e.npz", Vocabulary(["甲"]), 1)
+
+
+def test_a_header_of_many_digits_is_no_header(tmp_path):
+    assert extract(tmp_path, f"4 {'9' * 5000}\n" + LINES)["好"] == [1, 0, 0]

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from text.rows import Rows, spans_of, texts_of
-from text.vocabulary import RawTokens, Vocabulary, choose_segmenter, words
+from text.vocabulary import TokenCounter, Vocabulary, choose_segmenter, words
 
 
 def vocabulary_of(texts, segmenter="char", max_vocab=10000):
-    raw = RawTokens(segmenter)
-    numbers = raw.add(raw.look(spans_of(texts)))
+    raw = TokenCounter(segmenter)
+    numbers = raw.add(raw.prepare(spans_of(texts)))
     vocabulary = raw.vocabulary(max_vocab)
-    return vocabulary, Rows(raw.ids(vocabulary)[numbers.ids], numbers.offsets)
+    return vocabulary, Rows(raw.final_ids(vocabulary)[numbers.ids], numbers.offsets)
 
 
 def test_tokens_stand_by_falling_frequency_then_unknown_then_padding():
@@ -50,12 +50,12 @@ def test_the_segmenter_follows_the_texts():
 def test_blocks_are_numbered_as_one_text_whatever_was_looked_up_ahead(segmenter):
     texts = ["丙 甲 甲", "乙 丙 丁 乙", "戊 甲"]
     whole, rows = vocabulary_of(texts, segmenter)
-    raw = RawTokens(segmenter)
-    looked = [raw.look(spans_of([text])) for text in texts]  # before the first one is added
+    raw = TokenCounter(segmenter)
+    looked = [raw.prepare(spans_of([text])) for text in texts]  # before the first one is added
     parts = [raw.add(part).ids for part in looked]
     vocabulary = raw.vocabulary(10000)
     assert vocabulary.tokens == whole.tokens
-    assert raw.ids(vocabulary)[np.concatenate(parts)].tolist() == rows.ids.tolist()
+    assert raw.final_ids(vocabulary)[np.concatenate(parts)].tolist() == rows.ids.tolist()
 
 
 def test_more_tokens_than_two_bytes_number():

@@ -1,0 +1,91 @@
+"""What is compared: a dataset, the plan of each competitor, and its jobs."""
+
+import contextlib
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from cli.console import UserError, say
+from cli.files import ROOT, digest_of
+from evaluation import baselines
+from evaluation.job import Job
+from models import ENCODERS, model_module
+from text import vectors
+from text.labelled import read_classes
+
+
+class Comparison:
+    """A dataset, as far as a comparison needs it, and what its jobs share. flags: those of every training.
+
+    The files are read line by line: on Linux a process begins with its parent's peak of memory, and this process is to
+    stay below those that it starts. Bad rows are reported by the first job.
+    """
+
+    def __init__(self, dataset, output, flags):
+        self.directory, self.flags, self.machine = Path(dataset), flags, machine()
+        self.output = output or self.directory / "leaderboard"
+        data = self.directory / "data"
+        if not self.directory.is_dir():
+            raise UserError(f"--dataset {dataset}: no such directory; expected one with data/class.txt")
+        self.classes = read_classes(data / "class.txt")
+        files = ("class.txt", "train.txt", "dev.txt", "test.txt")
+        self.digests = {name: digest_of(data / name)[:16] for name in files}
+        self.rows = {split: _count_rows(data / f"{split}.txt") for split in ("train", "dev", "test")}
+
+    def jobs(self, names, seeds, known):
+        """The jobs of each competitor, one for each seed. known: the flags of a training that `plan_of_model` reads."""
+        plans = {}
+        for name in names:
+            plan = {"parameters": baselines.PARAMETERS[name]} if name in baselines.PARAMETERS else None
+            plan = plan or plan_of_model(name, self, known)
+            plans[name] = json.loads(json.dumps(plan | self.digests))  # as it is read from a record
+        seeds = range(1, seeds + 1)
+        return [[Job(name, seed, plan, self) for seed in seeds] for name, plan in plans.items()]
+
+
+def competitors(models, families):
+    """The names of these models, and of the baselines of these families that can run here."""
+    names = list(models)
+    for family in dict.fromkeys(families):
+        if why := baselines.missing(family):
+            say(f"{family}: {why}; it has no row")
+        else:
+            names += baselines.BASELINES[family]
+    if not names:
+        raise UserError("nothing to compare: no --models, and no --baselines that can run here")
+    return names
+
+
+def plan_of_model(name, comparison, known):
+    """All that decides a model's results except the seed and the dataset."""
+    config = model_module(name).Config
+    plan = {"flags": comparison.flags, "defaults": dataclasses.asdict(config())}
+    if name in ENCODERS:
+        from models.encoder_files import digest_of_weights, weights_file  # transformers take seconds to import
+
+        directory = known.bert_path or ROOT / config.directory
+        plan["encoder"] = None if known.scratch else digest_of_weights(weights_file(directory))
+    elif config.takes_vectors:
+        path = vectors.find(comparison.directory, known.embedding)
+        plan["vectors"] = path and digest_of(path)[:16]
+    return plan
+
+
+def machine():
+    """The processor, and the number of cores that this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration, subprocess.SubprocessError):
+        if sys.platform == "linux":
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        elif sys.platform == "darwin":
+            name = subprocess.check_output(["sysctl", "-n", "machdep.cpu.brand_string"], encoding="utf-8").strip()
+    return f"{name}, {baselines.cores()} cores"
+
+
+def _count_rows(path):
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+        return sum(not line.isspace() for line in file)
