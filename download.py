@@ -1,28 +1,30 @@
-"""Gets the dataset's files and the encoders, each file verified, into the place where the scripts look.
+"""Downloads the dataset or an encoder into the directory where the scripts look for it, and verifies each file.
 
     python download.py thucnews                          # the headlines, into THUCNews/data
     python download.py bert                              # google-bert/bert-base-chinese, into bert_pretrain
     python download.py ernie                             # nghuyong/ernie-1.0-base-zh, into ERNIE_pretrain
     python download.py hfl/chinese-macbert-base          # an encoder by its hub name, into chinese-macbert-base
 
-A transfer that broke goes on where it stopped, in the same run and in the next one. A proxy is taken from the
-environment (http_proxy, https_proxy, no_proxy), and a mirror of the hub: HF_ENDPOINT=https://hf-mirror.com
+A transfer that stops is resumed, in the same run or in the next one. The environment variables http_proxy, https_proxy
+and no_proxy set a proxy, HF_ENDPOINT=https://hf-mirror.com a mirror of the hub.
 """
 
-import functools
+from cli.start import run_script
+
 import hashlib
+import json
 import os
 import re
 import time
-from http.client import HTTPException
+import urllib.request as web
+from collections import namedtuple
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
-from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, build_opener, getproxies, proxy_bypass
 
-from cli.console import Parser, UserError, bar, one_line, run_script, say
-from cli.files import ROOT, move
+from cli.console import Parser, UserError, bar, listing, reason, say
+from cli.files import ROOT, digest_of, move
 
 DATASET_URL = "https://raw.githubusercontent.com/649453932/Chinese-Text-Classification-Pytorch/master/THUCNews/data/"
 DATASET_PAGE = "https://github.com/649453932/Chinese-Text-Classification-Pytorch (its THUCNews/data)"
@@ -35,74 +37,84 @@ DATASET = {  # the files' git blob ids
     "embedding_SougouNews.npz": "4c3af0d38207a01e249c019a61ec1618cb60258f",
     "embedding_Tencent.npz": "f02c9f5102854e9bcbc1a60d04e00170cca1208b",
 }
-ENCODERS = {  # hub name, directory, the model that looks there
-    "bert": ("google-bert/bert-base-chinese", "bert_pretrain", "bert"),
-    "ernie": ("nghuyong/ernie-1.0-base-zh", "ERNIE_pretrain", "ERNIE"),
-}
-MIRROR = "HF_ENDPOINT=https://hf-mirror.com"
+# hub name, and the model that looks in <model>_pretrain
+ENCODERS = {"bert": ("google-bert/bert-base-chinese", "bert"), "ernie": ("nghuyong/ernie-1.0-base-zh", "ERNIE")}
+HUB, MIRROR = "https://huggingface.co", "HF_ENDPOINT=https://hf-mirror.com"
 ENCODER_FILES = "config.json, vocab.txt (or tokenizer.json) and model.safetensors (or pytorch_model.bin)"
 TEXTS = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-WEIGHTS = (  # the first form that a repository has is fetched, and no other
+WEIGHTS = (  # only the first form that a repository has is downloaded
     r"model\.safetensors",
-    r"model(-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)",
+    r"model(-[0-9]{5}-of-[0-9]{5}\.safetensors|\.safetensors\.index\.json)",
     r"pytorch_model\.bin",
-    r"pytorch_model(-\d+-of-\d+\.bin|\.bin\.index\.json)",
+    r"pytorch_model(-[0-9]{5}-of-[0-9]{5}\.bin|\.bin\.index\.json)",
 )
-AGENT = {"User-Agent": "Chinese-Text-Classification download.py"}  # some content networks turn urllib's own away
+DATASET_LIMIT, LISTING_LIMIT = 1 << 26, 1 << 22  # bytes of a file of the dataset, and of the hub's listing
+AGENT = {"User-Agent": "Chinese-Text-Classification download.py"}  # some servers reject urllib's own
 TIMEOUT = 30  # seconds without a byte
-PAUSES = (1, 2, 4)  # seconds before a broken transfer is taken up again; new bytes start them over
+WINDOW, SLOWEST = 60, 1000  # seconds, and the bytes of content per second that must arrive within them
+PAUSES = (1, 2, 4)  # seconds before each retry; `BLOCK` new bytes reset the count
 BLOCK = 1 << 16
-
-
-class File(NamedTuple):
-    """A file to fetch."""
-
-    name: str
-    url: str
-    id: str  # of its content: a SHA-256 or a git blob's
-
-
-class Unreachable(Exception):
-    """What the network does not give, at least now."""
+File = namedtuple("File", "name url id limit")  # id: SHA-256 or git blob id; limit: its size, or an upper bound
 
 
 class Broken(Exception):
-    """A transfer that stopped and may be taken up again."""
+    """A transfer that stopped. A retry may succeed."""
 
 
-class Unconnected(Broken):
-    """One that did not start."""
+class Unreachable(Broken):
+    """A transfer that stopped. A retry would fail too."""
+
+
+class Response(HTTPResponse):
+    """A response that raises TimeoutError if its content arrives too slowly or after endless headers."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.content, self.end = 0, time.monotonic() + WINDOW  # bytes of content in this window
+        self.receive, self.fp.raw.readinto = self.fp.raw.readinto, self.receive_in_time
+
+    def receive_in_time(self, buffer):
+        if time.monotonic() > self.end:
+            if self.content < SLOWEST * WINDOW:
+                raise TimeoutError(f"fewer than {SLOWEST} bytes per second arrived")
+            self.content, self.end = 0, time.monotonic() + WINDOW
+        return self.receive(buffer)
+
+
+class Handler(web.HTTPHandler, web.HTTPSHandler, web.HTTPRedirectHandler):
+    def do_open(self, connection, request, **options):
+        return super().do_open(type("Timed", (connection,), {"response_class": Response}), request, **options)
+
+    def redirect_request(self, request, response, code, message, headers, url):
+        response.close()  # urllib would read its content, which can be endless
+        if url.startswith("http"):  # not ftp
+            return super().redirect_request(request, response, code, message, headers, url)
 
 
 def content_id(path, like):
-    """A file's SHA-256 where `like` is one, else its git blob id, which is over the length and the content."""
+    """A file's SHA-256 if `like` is one, otherwise its git blob id, a SHA-1 of its length and content."""
+    if len(like) == 64:
+        return digest_of(path)
     with open(path, "rb") as file:
-        if len(like) == 64:
-            return hashlib.file_digest(file, "sha256").hexdigest()
         start = b"blob %d\0" % os.fstat(file.fileno()).st_size
         return hashlib.file_digest(file, lambda: hashlib.sha1(start, usedforsecurity=False)).hexdigest()
 
 
 def install(files, directory):
-    """Fetches the files that are not there. One that is there with other content is the user's own: UserError."""
+    """Downloads the files that are missing. Raises UserError if one is there with other content."""
     there = [file for file in files if (directory / file.name).exists()]
     other = [file.name for file in there if content_id(directory / file.name, file.id) != file.id]
     if other:
         raise UserError(f"{directory} has {', '.join(other)} with other content: move that away, then try again")
-    if there:
-        say(f"{directory} has already: {', '.join(file.name for file in there)}")
     directory.mkdir(parents=True, exist_ok=True)
     for file in files:
         if file not in there:
             fetch(file, directory / file.name)
-            say(f"{file.name}: fetched and verified")
+        say(f"{file.name}: {'already there' if file in there else 'downloaded'} and verified")
 
 
 def fetch(file, target):
-    """Fetches a file into a .part beside its target and moves it into place once it is verified.
-
-    Raises UserError where its content is not the expected one, Unreachable where it cannot be had.
-    """
+    """Downloads to a .part, verifies it and moves it to `target`. Raises Unreachable; UserError if it differs."""
     part = target.with_name(f"{target.name}.part")
     part.touch()
     earlier = furthest = part.stat().st_size
@@ -113,12 +125,11 @@ def fetch(file, target):
             whole = True
         except Broken as error:
             size = part.stat().st_size
-            if size > furthest:
+            if size >= furthest + BLOCK:
                 furthest, tries = size, 0
-            offline = isinstance(error, Unconnected) and size == earlier  # no pause would help
-            if offline or tries == len(PAUSES):
+            if isinstance(error, Unreachable) or tries == len(PAUSES):
                 raise Unreachable(f"{file.url}: {error}") from error
-            say(f"{file.name}: {error}, at {size} bytes; once more in {PAUSES[tries]} s")
+            say(f"{file.name}: {error}, at {size} bytes; retry in {PAUSES[tries]} s")
             time.sleep(PAUSES[tries])
             tries += 1
     if found == file.id:
@@ -126,110 +137,97 @@ def fetch(file, target):
     part.unlink()
     if not earlier:
         raise UserError(f"{file.url}: the content's id is {found}, expected {file.id}; it is not installed")
-    say(f"{part}, of an earlier run, does not fit: {file.name} is fetched from its start")
+    say(f"{part}, from an earlier run, has other content: {file.name} is downloaded from its start")
     return fetch(file, target)
 
 
 def receive(file, part):
-    """Appends to `part` what it lacks. Raises Broken where that stops before the announced end."""
+    """Appends the missing bytes to `part`. Raises Broken if the transfer stops before its end."""
     start = part.stat().st_size
     with connect(file.url, start) as response:
-        if response.status == 416:  # nothing lies beyond what is there
+        if response.status == 416:  # the file has no bytes after these
             return
-        if response.status != 206:
-            start = 0  # the server begins anew
-        elif not (response.headers["Content-Range"] or "").startswith(f"bytes {start}-"):
+        if response.status == 206 and not (response.headers["Content-Range"] or "").startswith(f"bytes {start}-"):
             os.truncate(part, 0)
-            raise Broken("another range came than was asked for")
-        total = None if response.length is None else start + response.length
+            raise Broken("the server sends another range than the requested one")
+        start = start if response.status == 206 else 0  # otherwise the server sends the whole file
+        total = None if response.length is None else min(start + response.length, file.limit)
         progress = bar(total=total, initial=start, unit="B", unit_scale=True, desc=file.name)
-        with progress, open(part, "r+b") as output:
-            output.truncate(start)
-            output.seek(start)
-            for block in blocks(response):
+        os.truncate(part, start)
+        with progress, open(part, "ab") as output:
+            for block in blocks(response, file.limit, start):
                 output.write(block)
                 progress.update(len(block))
             output.flush()
             os.fsync(output.fileno())  # a power cut after the move must not leave an empty file
 
 
-def blocks(response):
-    """A response's content. Raises Broken for errors of the network, so that they differ from those of the disk."""
-    left = response.length  # None where the server does not tell
+def blocks(response, limit, size=0):
+    """Yields the content after the first `size` bytes. Raises Broken for an error of the network, not of the disk."""
     try:
-        while left != 0 and (block := response.read1(BLOCK if left is None else min(left, BLOCK))):
+        while block := response.read1(BLOCK):
+            response.content += len(block)
+            size += len(block)
+            if size > limit:
+                raise Unreachable(f"the server sends more than {limit} bytes")
             yield block
-            left = None if left is None else left - len(block)
     except (OSError, HTTPException) as error:
         raise Broken(reason(error)) from error
-    if left:
-        raise Broken("the connection broke off")
+    if response.length:
+        raise Broken("the connection was closed too early")
 
 
-def connect(url, start):
-    """A response of status 200, 206 or 416. Raises Broken where one more try may help, else Unreachable."""
+def connect(url, start=0):
+    """Requests the content from byte `start` on. Returns a response of status 2xx or 416. Raises Broken."""
     try:
-        wanted = {"Range": f"bytes={start}-"} if start else {}
-        return build_opener().open(Request(url, headers=AGENT | wanted), timeout=TIMEOUT)
+        host = urlsplit(url).netloc
+        request = web.Request(url, headers=AGENT | ({"Range": f"bytes={start}-"} if start else {}))
+        return web.build_opener(Handler).open(request, timeout=TIMEOUT)
     except HTTPError as error:
         if error.code == 416 and start:
             return error
+        kind = Broken if error.code in (408, 429) or error.code >= 500 else Unreachable
         said = error.headers["X-Error-Message"] or error.reason  # the hub's own header says more
-        answer = f"the server answers {error.code} {said}"
-        if error.code in (408, 429) or error.code >= 500:
-            raise Broken(answer) from error
-        raise Unreachable(f"{url}: {answer}") from error
+        raise kind(reason(f"the server answers {error.code} {said}")) from error
     except URLError as error:
-        host, proxy = urlsplit(url).hostname, getproxies().get(urlsplit(url).scheme)
-        through = f" through the proxy {proxy.rpartition('@')[2]}" if proxy and not proxy_bypass(host) else ""
-        raise Unconnected(f"no connection{through} ({reason(error)})") from error
+        kind = Broken if start else Unreachable
+        through = "" if request.host == host else f" through the proxy {request.host}"
+        raise kind(f"no connection{through} ({reason(error.reason)})") from error
+    except (ValueError, OverflowError, InvalidURL) as error:
+        raise Unreachable(f"not a valid address ({reason(error)})") from error
     except (OSError, HTTPException) as error:
         raise Broken(reason(error)) from error
 
 
-def reason(error):
-    """A network error in a few words."""
-    inner = getattr(error, "reason", error)
-    return one_line(getattr(inner, "strerror", None) or str(inner) or type(inner).__name__)
-
-
-def dataset_files(url):
-    return [File(name, f"{url.rstrip('/')}/{name}", blob) for name, blob in DATASET.items()]
-
-
 def hub_files(repository):
-    """The files of an encoder that the scripts read, with the ids that the hub tells.
-
-    The hub's library only lists them: its own transfers start anew in the next run, compare no more than the size,
-    and overwrite what is there.
-    """
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read at the import
-    from huggingface_hub import HfApi, constants, errors, hf_hub_url, utils  # the dataset does without them
-
-    utils.logging.set_verbosity_error()
+    """The files of an encoder that the scripts read, with the ids and sizes that the hub lists."""
+    hub, files = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/"), {}
     try:
-        info = HfApi().model_info(repository, files_metadata=True, timeout=TIMEOUT, token=False)
-        ids = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings}
-    except Exception as error:  # the library's, its HTTP client's, or what an answer that is no hub's leads to
-        response = getattr(error, "response", None)
-        unknown = isinstance(error, errors.RepositoryNotFoundError) or getattr(response, "status_code", 0) == 404
-        why = "no such repository, or a private one" if unknown else f"no connection, or no hub there ({reason(error)})"
-        raise Unreachable(f"{constants.ENDPOINT}/{repository}: {why}") from error
-    forms = ([name for name in ids if re.fullmatch(form, name)] for form in WEIGHTS)
+        with connect(f"{hub}/api/models/{repository}?blobs=true") as response:
+            answer = json.loads(b"".join(blocks(response, LISTING_LIMIT)))
+        for entry in answer["siblings"]:
+            name, entry = str(entry["rfilename"]), entry | (entry.get("lfs") or {})
+            url = f"{hub}/{repository}/resolve/{answer['sha']}/{name}"
+            files[name] = File(name, url, str(entry.get("sha256", entry.get("blobId"))), entry.get("size"))
+    except (Broken, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        unknown = getattr(error.__cause__, "code", None) in (401, 404)
+        why = "no such repository, or a private one" if unknown else f"no listing of a hub ({reason(error)})"
+        raise Unreachable(f"{hub}/{repository}: {why}") from error
+    forms = ([name for name in files if re.fullmatch(form, name)] for form in WEIGHTS)
     weights = next(filter(None, forms), [])
-    if not weights or "config.json" not in ids or not {"vocab.txt", "tokenizer.json"} & ids.keys():
-        raise UserError(f"{repository} is no encoder: expected {ENCODER_FILES}; it has {', '.join(ids)}")
-    names = [name for name in TEXTS if name in ids] + weights
-    if not all(ids[name] for name in names):
-        raise UserError(f"{constants.ENDPOINT} does not tell the ids to verify files by: name another mirror")
-    return [File(name, hf_hub_url(repository, name, revision=info.sha), ids[name]) for name in names]
+    if not weights or "config.json" not in files or not {"vocab.txt", "tokenizer.json"} & files.keys():
+        raise UserError(f"{repository} is not an encoder: expected {ENCODER_FILES}; it has {reason(listing(files))}")
+    wanted = [files[name] for name in (*TEXTS, *weights) if name in files]
+    if not all(re.fullmatch("[0-9a-f]{40}([0-9a-f]{24})?", file.id) and isinstance(file.limit, int) for file in wanted):
+        raise UserError(f"{hub} does not list the ids and sizes to verify files by: use another mirror")
+    return wanted
 
 
 def parse_args():
     parser = Parser(__doc__)
-    parser.add_argument("what", help="thucnews, bert, ernie, or an encoder's hub name, owner/name")
+    parser.add_argument("what", help="thucnews, bert, ernie, or an encoder's hub name, OWNER/NAME")
     parser.add_argument("--output", type=Path, help="directory of the dataset or the encoder (the usual one)")
-    parser.add_argument("--url", default=DATASET_URL, help="of the dataset's files, where a mirror has them")
+    parser.add_argument("--url", default=DATASET_URL, help="address of the dataset's files on a mirror")
     args = parser.parse_args()
     if args.what.lower() in {"thucnews", *ENCODERS}:
         args.what = args.what.lower()
@@ -244,17 +242,19 @@ def main():
     args = parse_args()
     if args.what == "thucnews":
         dataset = args.output or ROOT / "THUCNews"
-        listing, directory = functools.partial(dataset_files, args.url), dataset / "data"
+        directory, url = dataset / "data", args.url.rstrip("/")
+        files = [File(name, f"{url}/{name}", blob, DATASET_LIMIT) for name, blob in DATASET.items()]
         what, mirror = f"{', '.join(DATASET)} from {DATASET_PAGE}", "--url ADDRESS"
         command = "run.py --model TextCNN" + (f" --dataset {dataset}" if args.output else "")
     else:
-        repository, usual, model = ENCODERS.get(args.what, (args.what, None, "bert"))
-        directory = args.output or ROOT / (usual or repository.rpartition("/")[2])
-        listing = functools.partial(hub_files, repository)
-        what, mirror = f"{ENCODER_FILES} from https://huggingface.co/{repository}", MIRROR
-        command = f"pretrain_run.py --model {model}" + (f" --bert_path {directory}" if args.output or not usual else "")
+        repository, model = ENCODERS.get(args.what, (args.what, "bert"))
+        usual = ROOT / f"{model}_pretrain"
+        directory = args.output or (usual if args.what in ENCODERS else ROOT / repository.rpartition("/")[2])
+        files = None  # the hub lists them
+        what, mirror = f"{ENCODER_FILES} from {HUB}/{repository}", MIRROR
+        command = f"pretrain_run.py --model {model}" + ("" if directory == usual else f" --bert_path {directory}")
     try:
-        install(listing(), directory)
+        install(files or hub_files(repository), directory)
     except Unreachable as error:
         raise UserError(f"{error}. By hand: put {what} into {directory}. A mirror: {mirror}") from error
     except OSError as error:

@@ -184,7 +184,8 @@ def main():
             for part in hold_out(rows, args.seed)
         )
         weights = sum(weight.numel() for weight in model.parameters())
-        say(f"{len(train_split.lengths)} rows for training, {counts[1]} for validation; {weights:,} parameters")
+        counts = f"{len(train_split.lengths)} rows for training, {len(dev_split.lengths)} for validation"
+        say(f"{counts}; {weights:,} parameters")
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         say(f"Device: {describe_device(compute.device)}")
         optimizers = make_optimizers(model.to(compute.device), config)

@@ -71,7 +71,7 @@ def _parts(path):
     names = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()) or not names:
         raise UserError(f"{path} has no `weight_map` from weights to files; fetch it again")
-    outside = [name for name in names.values() if Path(name).name != name or "\\" in name]
+    outside = [name for name in names.values() if not name or Path(name).name != name or "\\" in name]
     if outside:
         raise UserError(f"{path} names {outside[0]!r}; expected files in the same directory")
     return sorted(set(names.values()))

@@ -13,6 +13,7 @@ from pathlib import Path
 from cli.console import UserError, bar, reason
 
 BLOCK = 1 << 19  # bytes that are read at a time: what is made of them stays in the processor's cache
+LONGEST_LINE = 1 << 26  # bytes
 
 
 def blocks_of(path, show=True):
@@ -24,12 +25,19 @@ def blocks_of(path, show=True):
             size = path.stat().st_size or None  # a pipe has none
             with bar(total=size, unit="B", unit_scale=True, desc=path.name, shown=show) as progress:
                 while block := file.read(BLOCK):
-                    block += file.readline()
+                    block += check_length(path, file.readline(LONGEST_LINE + 1))
                     if size:
                         progress.update(raw.tell() - progress.n)
                     yield block
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {reason(error)}") from error
+
+
+def check_length(path, line):
+    """The line, or its part. Raises UserError if it is longer than `LONGEST_LINE`, before it fills the memory."""
+    if len(line) > LONGEST_LINE:
+        raise UserError(f"{path}: a line of more than {LONGEST_LINE >> 20} MB; expected a text a line")
+    return line
 
 
 def lines_of(path, show=True):
@@ -46,6 +54,7 @@ def arriving_blocks(file):
     rest, descriptor = b"", file.fileno()
     while piece := os.read(descriptor, BLOCK):
         lines, newline, rest = (rest + piece).rpartition(b"\n") if b"\n" in piece else (b"", b"", rest + piece)
+        check_length("standard input", rest)
         if newline:
             yield lines + newline
         if sys.platform != "win32" and not select.select([descriptor], [], [], 0)[0]:

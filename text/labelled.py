@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cli.console import UserError, excerpt
-from text.files import BLOCK, decode
+from text.files import BLOCK, check_length, decode
 from text.rows import Rows, codepoints, offsets_of, text_of, texts_of
 
 NEWLINE, TAB = 10, 9
@@ -234,7 +234,7 @@ def _chunks(path, digest):
             yield b"".join((*parts, piece[:end])).removeprefix(mark)
             parts, mark = [], b""
         if end < len(piece):
-            parts.append(piece[end:])
+            parts = [check_length(path, b"".join((*parts, piece[end:])))]
     if parts:
         yield b"".join((*parts, b"\n")).removeprefix(mark)
 

@@ -2,12 +2,20 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import BertTokenizer
 
 from cli.console import UserError
 from conftest import pieces, sample_rows
 from engine.batches import Batches
-from text.wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
+from text.wordpieces import (
+    WordPieces,
+    build_wordpieces,
+    check_unknown,
+    read_vocab_file,
+    read_wordpieces,
+    write_wordpieces,
+)
 
 ODD = [
     "体验2D巅峰 Hello",

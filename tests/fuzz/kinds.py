@@ -1,0 +1,48 @@
+"""Each kind of file: what makes an input, and what reads it."""
+
+import functools
+import random
+
+from tests.fuzz import inputs_arrays, inputs_encoder, inputs_saved, inputs_text, targets
+from tests.fuzz.base import write_base  # noqa: F401 (the worker calls it)
+
+_text = functools.partial(inputs_text.text_file, change=inputs_text.text_lines)
+_vectors = functools.partial(inputs_text.text_file, change=inputs_text.vector_lines)
+
+KINDS = {
+    **{
+        name: (functools.partial(inputs_text.dataset, name=name), targets.train_network)
+        for name in ("class.txt", "train.txt", "dev.txt", "test.txt")
+    },
+    "embedding.npz": (inputs_arrays.npz, targets.load_vectors),
+    "vocab.pkl": (inputs_arrays.pickled, targets.load_vectors),
+    "vectors.txt": (functools.partial(_vectors, name="vectors.txt"), targets.extract_vectors),
+    "model.ckpt": (inputs_saved.checkpoint, targets.predict_with),
+    "model.resume": (inputs_saved.state, targets.resume_training),
+    **{
+        name: (functools.partial(inputs_encoder.encoder, name=name), targets.fine_tune)
+        for name in inputs_encoder.CHANGES
+    },
+    "input.txt": (functools.partial(_text, name="input.txt"), targets.predict_texts),
+    "input.csv": (functools.partial(inputs_text.table, name="input.csv"), targets.predict_texts),
+    "input.tsv": (functools.partial(inputs_text.table, name="input.tsv"), targets.predict_texts),
+    "input.jsonl": (functools.partial(inputs_text.json_lines, name="input.jsonl"), targets.predict_texts),
+    "corpus.txt": (functools.partial(_text, name="corpus.txt"), targets.pretrain),
+}
+
+
+class SilentChange(Exception):
+    """A damaged file was accepted and gives another result than the file before the damage."""
+
+
+def make_input(kind, seed, number, base, directory):
+    """Writes an input into an empty directory; the same kind, seed and number give the same input."""
+    return KINDS[kind][0](random.Random(f"{seed}/{kind}/{number}"), base, directory)
+
+
+def run_target(kind, directory, base, case):
+    """Gives an input to the project. Raises SilentChange, or whatever the project raises."""
+    target = KINDS[kind][1]
+    found = target(directory, base, case.options)
+    if case.damaged and not targets.is_same(target, base, case.options, found):
+        raise SilentChange
