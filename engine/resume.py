@@ -56,7 +56,7 @@ class State:
             return None
         saved = content["fingerprint"]
         differences = [
-            f"{name} is {excerpt(repr(saved.get(name)), 100)} there, {excerpt(repr(self.fingerprint.get(name)), 100)} here"
+            f"{name} is {excerpt(repr(saved.get(name)), 99)} there, {excerpt(repr(self.fingerprint.get(name)), 99)} here"
             for name in saved | self.fingerprint
             if saved.get(name) != self.fingerprint.get(name)
         ]

@@ -90,7 +90,7 @@ def test_an_encoder_from_nothing(corpus, tiny, tmp_path, monkeypatch, capsys):
     losses = [float(loss) for loss in re.findall(r"Val Loss: +([\d.]+)", printed.out)]
     assert len(losses) == 5 and losses[3] < losses[0] < 7.5
     assert "1 blank lines skipped" in printed.err
-    assert "392 rows to train on, 8 to validate on" in printed.err
+    assert "392 rows for training, 8 for validation" in printed.err
     filler = transformers.AutoModelForMaskedLM.from_pretrained(output)
     tokenizer = transformers.AutoTokenizer.from_pretrained(output)
     assert filler.config.num_hidden_layers == 2 and filler.config.hidden_size == 128
@@ -111,7 +111,7 @@ def test_training_goes_on_from_an_encoder(corpus, tmp_path, monkeypatch, capsys,
     start = write_encoder(tmp_path / "start", kind, "ForMaskedLM" if kind == "Albert" else "Model")
     pretrain(monkeypatch, corpus[:1], tmp_path / "more", "--init", tmp_path / "start", "--num_epochs", 1)
     said = capsys.readouterr().err
-    assert ("has no head that fills in words: it starts random" in said) == (kind != "Albert")
+    assert ("has no head that predicts words: it starts random" in said) == (kind != "Albert")
     more = type(start).from_pretrained(tmp_path / "more").state_dict()
     for name, weight in start.state_dict().items():
         distance = (more[name] - weight).abs().max()
@@ -167,4 +167,4 @@ def test_long_lines_are_split_and_not_cut(encoder, tmp_path, monkeypatch, capsys
     (tmp_path / "long.txt").write_text(("股票大涨" * 100 + "\n") * 3, encoding="utf-8")
     settings = ("--init", encoder, "--pad_size", 12, "--num_epochs", 1)
     pretrain(monkeypatch, [tmp_path / "long.txt"], tmp_path / "o", *settings)
-    assert "118 rows to train on, 2 to validate on" in capsys.readouterr().err
+    assert "118 rows for training, 2 for validation" in capsys.readouterr().err
