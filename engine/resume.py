@@ -56,7 +56,7 @@ class State:
             return None
         saved = content["fingerprint"]
         differences = [
-            f"{name} is {excerpt(repr(saved.get(name)), 99)} there, {excerpt(repr(self.fingerprint.get(name)), 99)} here"
+            f"{name} is {_shown(saved.get(name))} there, {_shown(self.fingerprint.get(name))} here"
             for name in saved | self.fingerprint
             if saved.get(name) != self.fingerprint.get(name)
         ]
@@ -95,3 +95,7 @@ class State:
 
     def _no_state(self):
         return UserError(f"{self.path} is no state of this toolkit, or is damaged; start again without --resume")
+
+
+def _shown(value):
+    return excerpt(repr(value), 100)

@@ -1,4 +1,4 @@
-"""The documentation: its commands run, its flags are those of the scripts, its links and pairs of pages are complete."""
+"""The documentation: its commands run, its flags are those of the scripts, its links and pairs of pages are right."""
 
 import argparse
 import bz2
@@ -50,7 +50,7 @@ NOT_RUN = {  # patterns of commands and programs, and why they are not run here;
     r"import ray": "a package that is not required; test_ray.py runs it",
 }
 SMALLER = {  # flags that are added to a command, the last of which count
-    "run.py": ["--num_epochs", "1"],
+    "run.py": ["--num_epochs", "1", "--embed", "16", "--bigram_vocab", "99"],
     "pretrain_run.py": ["--num_epochs", "1"],
     "pretrain_mlm.py": ["--num_epochs", "1", "--size", "tiny"],
 }
@@ -153,7 +153,8 @@ def write_inputs(directory):
             rows = itertools.islice(itertools.cycle(texts), 2100)
             csv.writer(file).writerows([header, *([i % 2, text][-len(header) :] for i, text in enumerate(rows))])
     with bz2.open(directory / "sgns.sogou.char.bz2", "wt", encoding="utf-8") as file:
-        file.writelines(f"{character} 0.1 0.2 0.3 0.4\n" for character in sorted(set("".join(texts)) - set(" \u3000")))
+        characters = sorted(set("".join(texts)) - set(" \u3000"))
+        file.writelines(f"{character}{' 0.1' * 16}\n" for character in characters)
 
 
 @pytest.mark.parametrize("step", RUN)
@@ -205,14 +206,11 @@ def parsers():
     return found
 
 
-def flags_of(parser):
-    """The flags and positional arguments that `--help` prints."""
-    return set(re.findall(r"^  (?:-h, )?((?:--)?[a-z]\w*)", parser.format_help(), re.MULTILINE)) - {"--help"}
-
-
-def all_flags(parsers, name=None):
-    """The flags of a script for any of its models, or those of all scripts."""
-    return set().union(*(flags_of(parser) for (script, _), parser in parsers.items() if name in (script, None)))
+@pytest.fixture(scope="module")
+def flags(parsers):
+    """The flags and positional arguments that a script's `--help` prints, for one of its models or None."""
+    pattern = re.compile(r"^  (?:-h, )?((?:--)?[a-z]\w*)", re.MULTILINE)
+    return {key: set(pattern.findall(parser.format_help())) - {"--help"} for key, parser in parsers.items()}
 
 
 def documented(path):
@@ -235,12 +233,12 @@ def documented(path):
 
 
 @pytest.mark.parametrize("page", ["flags.md", "flags.en.md"])
-def test_the_flags_page_has_the_flags_of_help_with_their_defaults(parsers, page):
+def test_the_flags_page_has_the_flags_of_help_with_their_defaults(parsers, flags, page):
     found = documented(ROOT / "docs" / page)
     assert found.keys() == {key for key in parsers if key[0] in SCRIPTS}
-    for key, flags in found.items():
-        assert flags.keys() == flags_of(parsers[key]), key
-        for flag, cells in flags.items():
+    for key, rows in found.items():
+        assert rows.keys() == flags[key], key
+        for flag, cells in rows.items():
             default = parsers[key].get_default(flag.removeprefix("--"))
             if default not in (None, False, ()):
                 shown = " ".join(map(str, default)) if isinstance(default, (tuple, list)) else str(default)
@@ -265,12 +263,12 @@ def test_the_arguments_of_commands_are_valid(parsers, step):
 
 
 @pytest.mark.parametrize("path", PAGES + DIRECTORIES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_flags_in_the_text_exist(parsers, path):
+def test_flags_in_the_text_exist(flags, path):
     text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall("`([^`]+)`", text):
         names = [name for name in SCRIPTS | OTHERS if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", span)]
-        known = all_flags(parsers, names[0] if names else None) | {"--help"}
-        assert set(re.findall(r"--[a-z]\w*", span)) <= known, span
+        known = set().union(*(flags[key] for key in flags if not names or key[0] in names))
+        assert set(re.findall(r"--[a-z]\w*", span)) <= known | {"--help"}, span
 
 
 def test_the_readmes_are_short():

@@ -11,7 +11,7 @@ import torch
 
 from tests.fuzz import targets
 from tests.fuzz.inputs_text import Case, files_of, replace_file
-from tests.fuzz.mutations import DEEP, ODD_TEXTS, WRONG_VALUES, change_tree, damage_bytes
+from tests.fuzz.mutations import DEEP, ODD_TEXTS, WRONG_VALUES, change_tree, damage_bytes, short
 
 HUGE = (0, -1, 10**6, 200_000, 2**31, 2**63, 10**12, 10**40, 1.5, True, None, "8", [], [8])
 SIZES = ("embed", "pad_size", "num_filters", "bigram_vocab", "hidden_size", "num_layers", "n_gram_vocab", "n_grams")
@@ -131,7 +131,7 @@ def other_checkpoint(rng, tree):
         if name == "filter_sizes":
             value = rng.choice(([2] * 200_000, list(range(1, 2000)), [10**9], [0], ["2"], [2.5], (2, None), value))
         tree["config"][name] = value
-        return tree, f"config.{name} {value!r:.40}"
+        return tree, f"config.{name} {short(value)}"
     if part == "weights":
         return other_weights(rng, tree)
     if part == "vocabulary":
@@ -156,7 +156,7 @@ def other_checkpoint(rng, tree):
         3,
     )
     tree["classes"] = rng.choice((*options, {"a": 1, "b": 2, "c": 3}, [["a"], ["b"], ["c"]], ["", " ", "x" * 10**6]))
-    return tree, f"classes {tree['classes']!r:.40}"
+    return tree, f"classes {short(tree['classes'])}"
 
 
 def other_fields(rng, tree):
@@ -233,7 +233,7 @@ def other_state(rng, tree):
     if part == "progress":
         name = rng.choice(list(tree["progress"]))
         tree["progress"][name] = rng.choice((*HUGE, *values(rng), "../x", "a/b", -(10**9)))
-        return tree, f"progress.{name} {tree['progress'][name]!r:.40}"
+        return tree, f"progress.{name} {short(tree['progress'][name])}"
     if part == "random":
         tree["random"] = rng.choice((*values(rng), torch.zeros(3, dtype=torch.uint8), tree["random"].long()))
         return tree, "random"

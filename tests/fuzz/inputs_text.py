@@ -98,7 +98,7 @@ def move_lines(rng, lines):
     if action == "removed":
         del lines[place : place + rng.choice((1, 10, 1000))]
     elif action == "repeated":
-        lines[place:place] = lines[place : place + 1] * rng.choice((1, 20_000))
+        lines[place:place] = lines[place : place + 1] * rng.choice((1, 5000))
     elif action == "all repeated":
         lines *= 100
     elif action == "joined":
@@ -188,7 +188,7 @@ def packed(rng, base, directory, name, content, mutation):
     if way < 0.4:
         content = PACKERS[suffix](content)
     elif way < 0.43:
-        content, mutation = PACKERS[suffix](bytes(1 << 26)) * 48, "a line of 3 GB"
+        content, mutation = PACKERS[suffix](bytes(1 << 22)) * 768, "a line of 3 GB"
     elif way < 0.8:
         content, what = damage_bytes(rng, PACKERS[suffix](content), files_of(base))
         mutation = f"packed: {what}"

@@ -63,6 +63,14 @@ DEEP = "@deep@"  # stands for deep nesting in a tree that becomes JSON
 DEPTHS = (50, 500, 2000, 100_000)
 
 
+def short(value):
+    """A value in a description."""
+    try:
+        return repr(value)[:60]
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return f"a {type(value).__name__}"
+
+
 def damage_bytes(rng, content, others):
     """A file's bytes after one to three damages. others: contents of other files."""
     done = []
@@ -236,7 +244,7 @@ def _change(rng, parent, key, values):
         parent[key] = parent[key] * rng.choice((2, 1000))
     else:
         parent[key] = copy.deepcopy(rng.choice(values))
-        return f"replaced by {parent[key]!r:.60}"
+        return f"replaced by {short(parent[key])}"
     return action
 
 
