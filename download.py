@@ -21,7 +21,7 @@ from collections import namedtuple
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cli.console import Parser, UserError, bar, listing, reason, say
 from cli.files import ROOT, digest_of, move
@@ -196,7 +196,7 @@ def connect(url, start=0):
     except (ValueError, OverflowError, InvalidURL) as error:
         raise Unreachable(f"not a valid address ({reason(error)})") from error
     except (OSError, HTTPException) as error:
-        raise Broken(reason(error)) from error
+        raise Broken(f"no valid answer ({reason(error)})") from error
 
 
 def hub_files(repository):
@@ -207,18 +207,18 @@ def hub_files(repository):
             answer = json.loads(b"".join(blocks(response, LISTING_LIMIT)))
         for entry in answer["siblings"]:
             name, entry = str(entry["rfilename"]), entry | (entry.get("lfs") or {})
-            url = f"{hub}/{repository}/resolve/{answer['sha']}/{name}"
+            url = f"{hub}/{repository}/resolve/{quote(answer['sha'], '')}/{name}"
             files[name] = File(name, url, str(entry.get("sha256", entry.get("blobId"))), entry.get("size"))
     except (Broken, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         unknown = getattr(error.__cause__, "code", None) in (401, 404)
-        why = "no such repository, or a private one" if unknown else f"no listing of a hub ({reason(error)})"
+        why = "no such repository, or a private one" if unknown else f"the files cannot be listed ({reason(error)})"
         raise Unreachable(f"{hub}/{repository}: {why}") from error
     forms = ([name for name in files if re.fullmatch(form, name)] for form in WEIGHTS)
     weights = next(filter(None, forms), [])
     if not weights or "config.json" not in files or not {"vocab.txt", "tokenizer.json"} & files.keys():
         raise UserError(f"{repository} is not an encoder: expected {ENCODER_FILES}; it has {reason(listing(files))}")
     wanted = [files[name] for name in (*TEXTS, *weights) if name in files]
-    if not all(re.fullmatch("[0-9a-f]{40}([0-9a-f]{24})?", file.id) and isinstance(file.limit, int) for file in wanted):
+    if not all(re.fullmatch("([0-9a-f]{40}|[0-9a-f]{64}) [0-9]{1,15}", f"{file.id} {file.limit!r}") for file in wanted):
         raise UserError(f"{hub} does not list the ids and sizes to verify files by: use another mirror")
     return wanted
 
@@ -226,14 +226,14 @@ def hub_files(repository):
 def parse_args():
     parser = Parser(__doc__)
     parser.add_argument("what", help="thucnews, bert, ernie, or an encoder's hub name, OWNER/NAME")
-    parser.add_argument("--output", type=Path, help="directory of the dataset or the encoder (the usual one)")
+    parser.add_argument("--output", type=Path, help="directory of the dataset or the encoder; None is the usual one")
     parser.add_argument("--url", default=DATASET_URL, help="address of the dataset's files on a mirror")
     args = parser.parse_args()
     if args.what.lower() in {"thucnews", *ENCODERS}:
         args.what = args.what.lower()
     elif not re.fullmatch(r"(?a:\w[\w.-]*/\w[\w.-]*)", args.what):
         parser.error(f"{args.what}: expected thucnews, bert, ernie or a hub name such as hfl/chinese-macbert-base")
-    if not args.url.startswith(("http://", "https://")):
+    if not re.fullmatch(r"https?://\S+", args.url):
         parser.error(f"--url {args.url}: expected an address that starts with http:// or https://")
     return args
 

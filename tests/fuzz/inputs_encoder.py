@@ -7,57 +7,13 @@ import struct
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.fuzz.inputs_saved import HUGE, TENSORS, other_members
+from tests.fuzz.encoder_json import change_config, change_tokenizer
+from tests.fuzz.inputs_saved import TENSORS, other_members
 from tests.fuzz.inputs_text import Case, change_text, files_of, odd_text, replace_file, text_lines
 from tests.fuzz.mutations import WRONG_VALUES, change_tree, damage_bytes, damage_json, to_json
 
 SCRIPTS = ("pretrain_run.py", "pretrain_run.py", "pretrain_mlm.py")
 KINDS = ("bert", "bert", "electra", "albert", "ernie")
-FIELDS = {
-    "model_type": ("roberta", "gpt2", "t5", "", "Bert", "clip", "vision-encoder-decoder", "albert", "electra"),
-    "hidden_act": ("xyz", "", "silu", "gelu_new", None, 1, ["gelu"]),
-    "torch_dtype": ("float16", "bfloat16", "int8", "x", 1),
-    "dtype": ("float16", "x", 1, {"a": "float16"}),
-    "quantization_config": ({}, {"quant_method": "bitsandbytes", "load_in_8bit": True}, {"quant_method": "x"}, 1),
-    "auto_map": ({"AutoModel": "x.Y"}, {"AutoConfig": "x.Y"}, 1),
-    "architectures": (["X"], [], None, 1, ["BertForMaskedLM"]),
-    "num_labels": HUGE,
-    "id2label": ({"0": "a"}, {"x": "a"}, [], 1),
-    "label2id": ({}, 1, {"a": "b"}),
-    "pad_token_id": (-1, 10**6, None, "x", 3, 1.5),
-    "position_embedding_type": ("relative_key", "x", None),
-    "is_decoder": (True, 1, "x"),
-    "add_cross_attention": (True,),
-    "chunk_size_feed_forward": (-1, 1, 3, 10**9, "x"),
-    "pruned_heads": ({"0": [0]}, {"0": [0, 1]}, {"9": [0]}, 1),
-    "tie_word_embeddings": (False, "x"),
-    "_attn_implementation": ("flash_attention_2", "x", 1),
-    "attn_implementation": ("flash_attention_2", "x", 1),
-    "experts_implementation": ("x", 1),
-    "torchscript": (True,),
-    "transformers_version": ("99", "x", 1, None),
-    "layer_norm_eps": (0, -1, "x", None, 1e300),
-    "initializer_range": (0, -1, "x", None, 1e300),
-    "classifier_dropout": (2, "x", -1),
-    "hidden_dropout_prob": (2, "x", None),
-    "type_vocab_size": HUGE,
-    "embedding_size": HUGE,
-    "num_hidden_groups": HUGE,
-    "inner_group_num": HUGE,
-    "task_type_vocab_size": HUGE,
-    "use_task_id": (True, "x"),
-    "summary_type": ("x", 1),
-    "_name_or_path": ("../x", "bert-base-chinese", 1),
-    "output_hidden_states": (True,),
-    "return_dict": (False,),
-    "gradient_checkpointing": (True,),
-    "vocab_size": HUGE,
-    "hidden_size": HUGE,
-    "num_hidden_layers": HUGE,
-    "num_attention_heads": (*HUGE, 3),
-    "intermediate_size": HUGE,
-    "max_position_embeddings": (*HUGE, 8, 31, 1000),
-}
 
 
 def encoder(rng, base, directory, name):
@@ -85,12 +41,8 @@ def encoder(rng, base, directory, name):
 def config(rng, content, base, path):
     if rng.random() < 0.4:
         return damage_json(rng, content, files_of(base))
-    tree, done = json.loads(content), []
-    for _ in range(rng.choice((1, 1, 2))):
-        name = rng.choice(list(FIELDS))
-        tree[name] = rng.choice((*FIELDS[name], rng.choice(WRONG_VALUES)))
-        done.append(f"{name} {tree[name]!r:.40}")
-    return to_json(rng, tree), ", ".join(done)
+    tree, what = change_config(rng, json.loads(content))
+    return to_json(rng, tree), what
 
 
 def pieces(rng, content, base, path):
@@ -103,6 +55,13 @@ def pieces(rng, content, base, path):
 
 
 def tokenizer(rng, content, base, path):
+    if rng.random() < 0.5:
+        return damage_json(rng, content, files_of(base))
+    tree, what = change_tokenizer(rng, json.loads(content))
+    return to_json(rng, tree), what
+
+
+def tokenizer_config(rng, content, base, path):
     return damage_json(rng, content, files_of(base))
 
 
@@ -192,7 +151,7 @@ CHANGES = {
     "config.json": config,
     "vocab.txt": pieces,
     "tokenizer.json": tokenizer,
-    "tokenizer_config.json": tokenizer,
+    "tokenizer_config.json": tokenizer_config,
     "model.safetensors": safetensors,
     "model.safetensors.index.json": index,
     "pytorch_model.bin": binary,

@@ -2,6 +2,7 @@
 
 import collections
 import io
+import json
 import os
 import pickle
 import struct
@@ -10,10 +11,10 @@ import zipfile
 import torch
 
 from tests.fuzz import targets
+from tests.fuzz.encoder_json import HUGE, change_config, change_tokenizer
 from tests.fuzz.inputs_text import Case, files_of, replace_file
-from tests.fuzz.mutations import DEEP, ODD_TEXTS, WRONG_VALUES, change_tree, damage_bytes, short
+from tests.fuzz.mutations import DEEP, ODD_TEXTS, WRONG_VALUES, change_tree, damage_bytes, short, to_json
 
-HUGE = (0, -1, 10**6, 200_000, 2**31, 2**63, 10**12, 10**40, 1.5, True, None, "8", [], [8])
 SIZES = ("embed", "pad_size", "num_filters", "bigram_vocab", "hidden_size", "num_layers", "n_gram_vocab", "n_grams")
 TENSORS = (
     lambda: torch.zeros(()),
@@ -137,7 +138,7 @@ def other_checkpoint(rng, tree):
     if part == "vocabulary":
         return other_tokens(rng, tree)
     if part == "encoder":
-        tree["encoder"], what = change_tree(rng, tree["encoder"] or {"model_type": "bert", "hidden_size": 4})
+        tree["encoder"], what = change_config(rng, tree["encoder"] or {"model_type": "bert", "hidden_size": 4})
         return tree, f"encoder {what}"
     if part == "model":
         tree["model"] = rng.choice(
@@ -201,8 +202,9 @@ def other_tokens(rng, tree):
     """A vocabulary with other tokens."""
     vocabulary = tree["vocabulary"]
     if "tokens" not in vocabulary:
-        tree["vocabulary"], what = change_tree(rng, vocabulary)
-        return tree, f"vocabulary {what}"
+        rules, what = change_tokenizer(rng, json.loads(vocabulary["tokenizer"]))
+        vocabulary["tokenizer"] = to_json(rng, rules).decode("utf-8", "surrogatepass")
+        return tree, f"tokenizer {what}"
     tokens = vocabulary["tokens"]
     place = rng.randrange(len(tokens))
     action = rng.choice(("token", "token", "token", "equal", "more", "segmenter", "both"))

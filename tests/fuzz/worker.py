@@ -36,6 +36,7 @@ def serve(connection, folder, seed, module):
     """
     _redirect(folder / LOG)
     os.environ |= {"XDG_CACHE_HOME": str(folder), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    tqdm.monitor_interval = 0  # no thread of its own in the tracebacks
     tqdm.set_lock(threading.RLock())  # tqdm's own lock would outlive a worker that is killed
     module = importlib.import_module(module)
     base = folder / "base"
