@@ -10,6 +10,7 @@ from engine.checkpoint import FORMAT, is_of_format, read, write
 from engine.ranks import broadcast_object
 
 FIELDS = {"fingerprint": dict, "progress": dict}
+STATES = [{"step", "exp_avg", "exp_avg_sq"}, {"step", "mean", "square"}, {"sums"}]  # of Adam, LazyAdam, RowAdagrad
 TRAINING = {"weights": dict, "optimizers": list, "random": torch.Tensor}  # absent if the run is over
 
 
@@ -54,11 +55,13 @@ class State:
         content = broadcast_object(self._read() if RANK == 0 else None)
         if content is None:
             return None
-        saved = content["fingerprint"]
+        saved, own = (
+            {name: repr(value) for name, value in f.items()} for f in (content["fingerprint"], self.fingerprint)
+        )
         differences = [
-            f"{name} is {_shown(saved.get(name))} there, {_shown(self.fingerprint.get(name))} here"
-            for name in saved | self.fingerprint
-            if saved.get(name) != self.fingerprint.get(name)
+            f"{name} is {excerpt(saved.get(name, 'absent'), 100)} there, {excerpt(own.get(name, 'absent'), 100)} here"
+            for name in saved | own
+            if saved.get(name) != own.get(name)
         ]
         if differences:
             raise UserError(
@@ -75,6 +78,8 @@ class State:
     def _set(self, content):
         self.model.load_state_dict(content["weights"])
         for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
+            if isinstance(optimizer, torch.optim.Optimizer):
+                _check_optimizer(optimizer, saved)
             optimizer.load_state_dict(saved)
         if RANK == 0:
             torch.set_rng_state(content["random"])
@@ -97,5 +102,15 @@ class State:
         return UserError(f"{self.path} is no state of this toolkit, or is damaged; start again without --resume")
 
 
-def _shown(value):
-    return excerpt(repr(value), 100)
+def _check_optimizer(optimizer, saved):
+    """Raises ValueError if a saved state does not have the fields and shapes of the optimizer."""
+    for group, other in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        if {name: type(value) for name, value in group.items()} != {name: type(value) for name, value in other.items()}:
+            raise ValueError("other options")
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    for i, state in saved["state"].items():
+        sizes = {name: value.numel() for name, value in state.items() if isinstance(value, torch.Tensor)}
+        if state.keys() not in STATES or any(n not in (1, len(params[i]), params[i].numel()) for n in sizes.values()):
+            raise ValueError("other fields or shapes")
+        if state.keys() - sizes.keys() - {"step"}:
+            raise ValueError("not tensors")

@@ -16,6 +16,10 @@ MODEL_TYPES = ("bert", "ernie", "electra", "albert")  # RoBERTa-wwm and MacBERT 
 SIZES = {"vocab_size": 10**7, "hidden_size": 10**5, "num_hidden_layers": 1000, "num_attention_heads": 10**4}  # at most
 CONFIG_FILES = ("config.json", "bert_config.json")
 WEIGHTS = tuple(f"{name}{end}" for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json"))
+IGNORED = (  # what a call returns, and the classes, are decided in this project
+    *("return_dict", "use_return_dict", "output_hidden_states", "output_attentions", "chunk_size_feed_forward"),
+    *("num_labels", "id2label", "label2id"),
+)
 SLACK = 10**7  # weights that a model may have beyond those of a file: a pooler, for example
 
 
@@ -34,8 +38,8 @@ def read_config(directory):
         raise UserError(
             f"{path} does not have {', '.join(wrong)}, or not in range; expected the file that came with the encoder"
         )
-    for name in ("return_dict", "use_return_dict", "output_hidden_states", "output_attentions"):
-        config.pop(name, None)  # what a call returns is decided in this project
+    for name in IGNORED:
+        config.pop(name, None)
     config.setdefault("intermediate_size", 4 * config["hidden_size"])  # absent in Paddle's files
     model_type = config.setdefault("model_type", guess_model_type(config))
     if model_type not in MODEL_TYPES:
@@ -71,7 +75,7 @@ def _parts(path):
     names = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()) or not names:
         raise UserError(f"{path} has no `weight_map` from weights to files; fetch it again")
-    outside = [name for name in names.values() if not name or Path(name).name != name or "\\" in name]
+    outside = [name for name in names.values() if not 0 < len(name) < 256 or Path(name).name != name or "\\" in name]
     if outside:
         raise UserError(f"{path} names {outside[0]!r}; expected files in the same directory")
     return sorted(set(names.values()))

@@ -133,7 +133,8 @@ def done(tmp_path_factory):
         steps.append((arguments or [], None if arguments else step))
     (copy / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
     (copy / "runner.py").write_text(RUNNER, encoding="utf-8")
-    process = subprocess.run([sys.executable, "runner.py"], cwd=copy, env=ENVIRONMENT, capture_output=True)
+    environment = ENVIRONMENT | {"OMP_NUM_THREADS": "1"}  # faster for models that are this small
+    process = subprocess.run([sys.executable, "runner.py"], cwd=copy, env=environment, capture_output=True)
     assert process.returncode == 0, process.stderr
     files = [(copy / f"{i}.status", copy / f"{i}.out") for i in range(len(RUN))]
     outputs = [(int(status.read_text()), out.read_text(encoding="utf-8")) for status, out in files]

@@ -4,7 +4,7 @@ import http.server
 import itertools
 import json
 import os
-import socket
+import re
 import subprocess
 import sys
 import threading
@@ -23,17 +23,8 @@ BODY = bytes(range(256)) * 1000
 FILES = {"class.txt": b"a\nb\n", "train.txt": BODY, "vocab.pkl": b"\x80"}
 REAL_IDS = download.DATASET
 REPOSITORY = "owner/encoder"
-ENCODER = {
-    "config.json": b"{}",
-    "vocab.txt": b"[PAD]\n",
-    "tokenizer_config.json": b"{ }",
-    "model.safetensors": BODY,
-    "pytorch_model.bin": b"another",
-    "tf_model.h5": b"another",
-    "onnx/model.onnx": b"another",
-    "README.md": b"another",
-}
-TAKEN = ("config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors")
+TAKEN = {"config.json": b"{}", "vocab.txt": b"[PAD]\n", "tokenizer_config.json": b"{ }", "model.safetensors": BODY}
+ENCODER = TAKEN | dict.fromkeys(("pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "README.md"), b"another")
 
 
 class Answer(NamedTuple):
@@ -46,18 +37,23 @@ class Answer(NamedTuple):
     ranges: bool = True  # whether the server supports Range
     content_range: str | None = None  # replaces the true one
     content: bytes | None = None  # replaces the file
-    location: str | None = None  # of a redirect
-    message: str | None = None  # X-Error-Message
     raw: Callable | None = None  # returns the pieces of an answer that replaces all this
 
 
 GOOD = Answer()
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nX-Error-Message: "
+GZIP = b"\x1f\x8b"
+OTHER = BODY[::-1]
 
 
-def raw(*pieces):
-    return Answer(raw=lambda: pieces)
+def raw(content):
+    return Answer(raw=lambda: [content])
+
+
+def to(location):
+    return raw(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode())
 
 
 def flood(head, piece=b"x" * 10_000):
@@ -93,8 +89,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         content = server.files.get(name) if answer.content is None else answer.content
         if answer.status != 200 or content is None:
-            headers = {"Location": answer.location, "X-Error-Message": answer.message}
-            return self.reply(answer.status if answer.status != 200 else 404, b"sorry", headers)
+            return self.reply(answer.status if answer.status != 200 else 404, b"sorry")
         start, headers = 0, {}
         if self.headers["Range"] and answer.ranges:
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -155,12 +150,6 @@ def blob_id(content):
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def closed_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
-
-
 def thucnews(monkeypatch, directory, url):
     here(monkeypatch, download.main, "thucnews", "--output", directory, "--url", url)
 
@@ -191,22 +180,20 @@ def test_the_default_directory_is_that_of_the_scripts(serve, tmp_path, monkeypat
     assert "is complete: python run.py --model TextCNN\n" in capsys.readouterr().err
 
 
-OTHER = "bytes 5-9/10"
 BREAKS = {  # the answers, and the starts of the requested ranges
     "breaks off twice": ([Answer(cut=1000), Answer(cut=70_000), GOOD], [None, 1000, 71_000]),
     "breaks off often": ([Answer(cut=70_000)] * 4, [None, 70_000, 140_000, 210_000]),
     "breaks off before the first byte": ([Answer(cut=0), GOOD], [None, None]),
     "stalls": ([Answer(cut=1000, stall=True), GOOD], [None, 1000]),
     "supports no ranges": ([Answer(cut=1000), Answer(ranges=False)], [None, 1000]),
-    "sends another range": ([Answer(cut=1000), Answer(content_range=OTHER), GOOD], [None, 1000, None]),
+    "sends another range": ([Answer(cut=1000), Answer(content_range="bytes 5-9/10"), GOOD], [None, 1000, None]),
     "is overloaded": ([Answer(status=503), Answer(status=429), GOOD], [None] * 3),
     "announces too much": ([Answer(announced=1000)], [None]),
 }
 
 
-@pytest.mark.parametrize("case", BREAKS)
-def test_a_broken_transfer_is_resumed(serve, tmp_path, monkeypatch, case):
-    answers, starts = BREAKS[case]
+@pytest.mark.parametrize("answers, starts", BREAKS.values(), ids=BREAKS)
+def test_a_broken_transfer_is_resumed(serve, tmp_path, monkeypatch, answers, starts):
     server = serve(FILES, {"train.txt": answers})
     thucnews(monkeypatch, tmp_path, server.url)
     assert ranges_of(server) == [start and f"bytes={start}-" for start in starts]
@@ -215,8 +202,7 @@ def test_a_broken_transfer_is_resumed(serve, tmp_path, monkeypatch, case):
 
 def test_the_next_run_resumes(serve, tmp_path, monkeypatch):
     bad = serve(FILES, {"train.txt": [Answer(cut=1000), Answer(cut=0)]})
-    message = r"train\.txt: the connection was closed too early\. By hand: put class\.txt, train\.txt"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"train\.txt: the connection was closed too early\. By hand: put class\.txt, "):
         thucnews(monkeypatch, tmp_path, bad.url)
     assert ranges_of(bad) == [None, "bytes=1000-", "bytes=1000-"]
     assert files_in(tmp_path / "data") == {"class.txt": FILES["class.txt"], "train.txt.part": BODY[:1000]}
@@ -226,14 +212,10 @@ def test_the_next_run_resumes(serve, tmp_path, monkeypatch):
     assert files_in(tmp_path / "data") == FILES
 
 
-@pytest.mark.parametrize(
-    "part, asked",
-    [
-        (BODY, []),
-        (b"stale", ["bytes=5-", None]),
-        (BODY + b"too long", [f"bytes={len(BODY) + 8}-", None]),
-    ],
-)
+LEFT = [(BODY, []), (b"stale", ["bytes=5-", None]), (BODY + b"too long", ["bytes=256008-", None])]
+
+
+@pytest.mark.parametrize("part, asked", LEFT, ids=["whole", "stale", "too long"])
 def test_what_an_earlier_run_left(serve, tmp_path, monkeypatch, part, asked):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.txt.part").write_bytes(part)
@@ -251,41 +233,56 @@ def test_a_terminal_shows_a_bar(serve, tmp_path, monkeypatch, capsys):
     assert "train.txt:  50%" in capsys.readouterr().err
 
 
-WRONG = {
-    "other bytes": Answer(content=BODY[::-1]),
-    "a length that is too short": Answer(announced=-1000),
-    "a page": Answer(content=b"<html>Log in"),
+FAILURES = {  # an answer that is repeated, the message, and the number of requests
+    "not found": (Answer(status=404), "the server answers 404 Not Found. By hand: put class.txt, ", 1),
+    "message of the hub": (
+        raw(REFUSED + b"Please log in\r\n\r\n"),
+        "the server answers 403 Please log in. By hand: ",
+        1,
+    ),
+    "message of two lines": (raw(REFUSED + b"a\r\n b\r\n\r\n"), "the server answers 403 a. By hand: ", 1),
+    "server error": (Answer(status=500), "the server answers 500 Internal Server Error. By hand: ", 3),
+    "few bytes": (Answer(cut=9), "the connection was closed too early. By hand: ", 3),
+    "redirect to no address": (to("http://[::1"), "not a valid address (Invalid IPv6 URL). By hand: ", 1),
+    "redirect to a long label": (to(f"http://{'a' * 300}.invalid"), "not a valid address (", 1),
+    "redirect to a named port": (to("http://host:port"), "not a valid address (nonnumeric port: 'port'). By hand: ", 1),
+    "redirect to a negative port": (to("http://127.0.0.1:-1"), "no connection (", 1),
+    "redirect to a file": (to("file:///etc/passwd"), "the server answers 302 Found - Redirection to url 'file:/", 1),
+    "redirect to FTP": (to("ftp://127.0.0.1/"), "the server answers 302 Found. By hand: ", 1),
+    "redirect to itself": (to("train.txt"), "the server answers 302 The HTTP server returned a redirect error", 5),
+    "no HTTP": (raw(b"\0\xff garbage\r\n\r\n"), "no valid answer (", 3),
+    "no answer": (raw(b""), "no valid answer (Remote end closed connection without response). By hand: ", 3),
+    "endless header": (flood(OK), "no valid answer (got more than 65536 bytes when reading header line). By hand: ", 3),
+    "endless headers": (flood(OK, b"a: b\r\n"), "no valid answer (got more than 100 headers). By hand: ", 3),
+    "no size of a chunk": (raw(CHUNKED + b"zz\r\n"), "IncompleteRead(0 bytes read). By hand: ", 3),
+    "range": (raw(b"HTTP/1.1 206 OK\r\n\r\nx"), "the server sends another range than the requested one. ", 3),
+    "compressed": (raw(OK + b"Content-Encoding: gzip\r\n\r\n" + GZIP), f"the content's id is {blob_id(GZIP)}, ", 1),
+    "other bytes": (Answer(content=OTHER), f"the content's id is {blob_id(OTHER)}, expected {blob_id(BODY)};", 1),
+    "too short": (Answer(announced=-1000), f"the content's id is {blob_id(BODY[:-1000])}, expected", 1),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_other_content_is_not_installed(serve, tmp_path, monkeypatch, case):
-    answer = WRONG[case]
+@pytest.mark.parametrize("answer, message, requests", FAILURES.values(), ids=FAILURES)
+def test_a_failure_is_one_line(serve, tmp_path, monkeypatch, answer, message, requests):
     server = serve(FILES, {"train.txt": [answer]})
-    arrived = BODY[: answer.announced or None] if answer.content is None else answer.content
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=re.escape(f"{server.url}/train.txt: {message}")) as error:
         thucnews(monkeypatch, tmp_path, server.url)
-    ids = f"the content's id is {blob_id(arrived)}, expected {blob_id(BODY)}; it is not installed"
-    assert str(error.value) == f"{server.url}/train.txt: {ids}"
-    assert files_in(tmp_path / "data") == {"class.txt": FILES["class.txt"]}
-
-
-@pytest.mark.parametrize(
-    "status, answer, requests",
-    [(404, "404 Not Found", 1), (403, "403 Forbidden", 1), (500, "500 Internal Server Error", 3)],
-)
-def test_a_refusal(serve, tmp_path, monkeypatch, status, answer, requests):
-    server = serve(FILES, {"train.txt": [Answer(status=status)]})
-    with pytest.raises(UserError, match=rf"^{server.url}/train\.txt: the server answers {answer}\. By hand: put"):
-        thucnews(monkeypatch, tmp_path, server.url)
+    assert len(str(error.value).splitlines()) == 1
     assert len(ranges_of(server)) == requests
+    assert files_in(tmp_path / "data").keys() <= {"class.txt", "train.txt.part"}
 
 
-def test_a_missing_network_is_reported_at_once(tmp_path, monkeypatch, capsys):
-    url = closed_port()
+NOWHERE = {
+    "http://127.0.0.1:1": "no connection (Connection refused)",
+    "http://[": "not a valid address (Invalid IPv6 URL)",
+}
+
+
+@pytest.mark.parametrize("url, message", NOWHERE.items(), ids=NOWHERE)
+def test_an_address_without_a_server_is_reported_at_once(tmp_path, monkeypatch, capsys, url, message):
     with pytest.raises(UserError) as error:
         thucnews(monkeypatch, tmp_path, url)
-    assert str(error.value).startswith(f"{url}/class.txt: no connection (Connection refused). By hand: put class.txt, ")
+    assert str(error.value).startswith(f"{url}/class.txt: {message}. By hand: put class.txt, train.txt")
     assert f"Pytorch (its THUCNews/data) into {tmp_path / 'data'}" in str(error.value)
     assert capsys.readouterr().err == ""
 
@@ -330,9 +327,8 @@ def test_the_proxy_of_the_environment(serve, tmp_path, monkeypatch):
 
 
 def test_a_missing_proxy_is_named(tmp_path, monkeypatch):
-    proxy = closed_port()
-    monkeypatch.setenv("http_proxy", proxy.replace("//", "//name:secret@"))
-    with pytest.raises(UserError, match=rf"no connection through the proxy {proxy.removeprefix('http://')} \(Conn"):
+    monkeypatch.setenv("http_proxy", "http://name:secret@127.0.0.1:1")
+    with pytest.raises(UserError, match=r"no connection through the proxy 127.0.0.1:1 \(Conn"):
         thucnews(monkeypatch, tmp_path, "http://dataset.invalid")
 
 
@@ -375,11 +371,9 @@ def hub_of(files, repository=REPOSITORY):
         return entry | ({"lfs": lfs} if len(content) > 1000 else {})
 
     def answer(place):
-        if place.path != f"/api/models/{repository}":
-            return 404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"}
+        if place.path != f"/api/models/{repository}" or place.query != "blobs=true":
+            return 404, b""
         siblings = [listing(*item) for item in files.items()]
-        if "blobs" not in place.query:
-            siblings = [{"rfilename": entry["rfilename"]} for entry in siblings]
         return 200, json.dumps({"id": repository, "sha": "c0ffee" * 6 + "c0ff", "siblings": siblings}).encode()
 
     return answer
@@ -397,26 +391,16 @@ def hub(serve, monkeypatch):
     return start
 
 
-def process(tmp_path, *args, **environment):
-    return subprocess.run(
-        command("download.py", *args),
-        cwd=tmp_path,
-        env=os.environ | environment,
-        capture_output=True,
-        encoding="utf-8",
-    )
-
-
-def test_an_encoder_from_a_hub_that_breaks_off(serve, tmp_path):
-    server = serve(ENCODER, {"model.safetensors": [Answer(cut=1000), GOOD]}, hub_of(ENCODER))
-    done = process(tmp_path, REPOSITORY, "--output", "encoder", HF_ENDPOINT=server.url)
-    assert done.returncode == 0, done.stderr
-    assert files_in(tmp_path / "encoder") == {name: ENCODER[name] for name in TAKEN}
-    assert done.stdout == ""
-    assert done.stderr.splitlines()[3:] == [
-        "model.safetensors: the connection was closed too early, at 1000 bytes; retry in 1 s",
+def test_an_encoder_from_a_hub_that_breaks_off(hub, tmp_path, monkeypatch, capsys):
+    server = hub(ENCODER, {"model.safetensors": [Answer(cut=1000), GOOD]})
+    here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
+    assert files_in(tmp_path) == TAKEN
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines()[3:] == [
+        "model.safetensors: the connection was closed too early, at 1000 bytes; retry in 0.01 s",
         "model.safetensors: downloaded and verified",
-        "encoder is complete: python pretrain_run.py --model bert --bert_path encoder",
+        f"{tmp_path} is complete: python pretrain_run.py --model bert --bert_path {tmp_path}",
     ]
     assert server.requests[-2:] == [("model.safetensors", None), ("model.safetensors", "bytes=1000-")]
     assert {path for path in server.paths if "/api/" not in path} == {
@@ -429,10 +413,8 @@ def test_an_encoder_through_a_proxy(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", proxy.url)
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid/")
     here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
-    assert files_in(tmp_path).keys() == set(TAKEN)
-    assert all(
-        path.startswith(f"http://hub.invalid/{'api/models/' * (not i)}owner") for i, path in enumerate(proxy.paths)
-    )
+    assert files_in(tmp_path) == TAKEN
+    assert all(path.startswith("http://hub.invalid/") for path in proxy.paths)
 
 
 @pytest.mark.parametrize(
@@ -448,7 +430,7 @@ def test_the_directories_of_encoders(hub, tmp_path, monkeypatch, capsys, name, d
     repository = download.ENCODERS.get(name.lower(), [name])[0]
     hub(ENCODER, answer=hub_of(ENCODER, repository))
     here(monkeypatch, download.main, name)
-    assert files_in(tmp_path / directory).keys() == set(TAKEN)
+    assert files_in(tmp_path / directory) == TAKEN
     assert capsys.readouterr().err.endswith("pretrain_run.py " + then.format(tmp_path / directory))
 
 
@@ -474,26 +456,19 @@ def test_one_form_of_the_weights_is_downloaded(hub, there, taken):
 @pytest.mark.parametrize("absent", ["config.json", "vocab.txt", "model.safetensors"])
 def test_a_repository_that_is_not_an_encoder(hub, absent):
     hub({name: b"x" for name in TAKEN if name != absent})
-    message = r"not an encoder: expected config\.json, vocab\.txt .*; it has .*tokenizer_config"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(
+        UserError, match=r"not an encoder: expected config\.json, vocab\.txt .*; it has .*tokenizer_conf"
+    ):
         download.hub_files(REPOSITORY)
 
 
-def test_an_encoder_that_arrives_different(hub, tmp_path, monkeypatch):
-    hub(ENCODER, {"model.safetensors": [Answer(content=BODY[::-1])]})
-    with pytest.raises(UserError, match=rf"expected {hashlib.sha256(BODY).hexdigest()}; it is not installed"):
-        here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
-    assert files_in(tmp_path).keys() == {"config.json", "vocab.txt", "tokenizer_config.json"}
+INVALID = [("size", None), ("size", "5"), ("size", -5), ("size", True), ("blobId", None), ("blobId", "a\nb")]
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [{"size": None}, {"size": "5"}, {"size": -5}, {"size": True}, {"blobId": None}, {"blobId": 5}, {"blobId": "a\nb"}],
-)
-def test_a_hub_without_ids_or_sizes(hub, entry):
-    status, content = hub_of(ENCODER)(urlsplit(f"/api/models/{REPOSITORY}?blobs=true"))
-    listing = json.loads(content)
-    listing["siblings"][0] |= entry
+@pytest.mark.parametrize("key, value", INVALID)
+def test_a_hub_without_ids_or_sizes(hub, key, value):
+    listing = json.loads(hub_of(ENCODER)(urlsplit(f"/api/models/{REPOSITORY}?blobs=true"))[1])
+    listing["siblings"][0][key] = value
     hub({}, answer=lambda place: (200, json.dumps(listing).encode()))
     with pytest.raises(UserError, match="does not list the ids and sizes to verify files by: use another mirror"):
         download.hub_files(REPOSITORY)
@@ -501,8 +476,8 @@ def test_a_hub_without_ids_or_sizes(hub, entry):
 
 UNLISTED = "the files cannot be listed ("
 REFUSALS = {
-    "nothing of that name": ((404, b"", {"X-Error-Code": "RepoNotFound"}), "no such repository, or a private one"),
-    "nothing of that name on a mirror": ((404, b"no"), "no such repository, or a private one"),
+    "unknown": ((404, b""), "no such repository, or a private one"),
+    "private": ((401, b""), "no such repository, or a private one"),
     "down": ((502, b"<html>"), UNLISTED + "the server answers 502 Bad Gateway)"),
     "not a hub": ((200, b"<html>"), UNLISTED + "Expecting value"),
     "other JSON": ((200, b"{}"), UNLISTED + "'siblings')"),
@@ -516,9 +491,8 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_a_hub_that_refuses(hub, tmp_path, monkeypatch, case):
-    reply, message = REFUSALS[case]
+@pytest.mark.parametrize("reply, message", REFUSALS.values(), ids=REFUSALS)
+def test_a_hub_that_refuses(hub, tmp_path, monkeypatch, reply, message):
     server = hub({}, answer=lambda place: reply)
     with pytest.raises(UserError) as error:
         here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path / "encoder")
@@ -531,38 +505,19 @@ def test_a_hub_that_refuses(hub, tmp_path, monkeypatch, case):
     assert not (tmp_path / "encoder").exists()
 
 
-def test_a_hub_that_does_not_answer(hub, tmp_path, monkeypatch):
-    hub({}, answer=lambda place: time.sleep(1) or (200, b""))
-    with pytest.raises(UserError, match=r"cannot be listed \(.*timed out\)"):
-        here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
-
-
-def test_a_gated_repository(hub, tmp_path, monkeypatch):
-    hub(ENCODER, {"config.json": [Answer(status=401, message="Access is restricted. Please log in.")]})
-    with pytest.raises(UserError, match=r"config\.json: the server answers 401 Access is restricted\. Please log in"):
-        here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "hub, message",
-    [
-        (closed_port(), "no connection ("),
-        ("http://[", "not a valid address (Invalid IPv6 URL)"),
-        ("hf-mirror.com", "not a valid address (unknown url type: "),
-        ("file:///etc", "no connection ("),
-    ],
-)
-def test_a_hub_that_does_not_exist_is_one_line(tmp_path, hub, message):
-    done = process(tmp_path, "bert", "--output", "encoder", HF_ENDPOINT=hub)
+@pytest.mark.parametrize("hub", ["http://127.0.0.1:1", "http://[", "hf-mirror.com", "file:///etc"])
+def test_a_hub_that_does_not_exist_is_one_line(tmp_path, hub):
+    arguments = command("download.py", "bert", "--output", tmp_path / "encoder")
+    done = subprocess.run(arguments, env=os.environ | {"HF_ENDPOINT": hub}, capture_output=True, encoding="utf-8")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"download.py: {hub}/google-bert/bert-base-chinese: {UNLISTED}{message}")
+    assert done.stderr.startswith(f"download.py: {hub}/google-bert/bert-base-chinese: {UNLISTED}")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_redirect(hub, serve, tmp_path, monkeypatch):
     store = serve({"blob": BODY}, {"blob": [Answer(cut=1000), GOOD]})
-    head = f"HTTP/1.1 302 Found\r\nLocation: {store.url}/blob\r\n\r\n".encode()
-    hub(ENCODER, {"model.safetensors": [drip(head)]})  # the content of a redirect is not read
+    endless = drip(to(f"{store.url}/blob").raw()[0])  # the content of a redirect is not read
+    hub(ENCODER, {"model.safetensors": [endless]})
     here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
     assert store.requests == [("blob", None), ("blob", "bytes=1000-")]
     assert (tmp_path / "model.safetensors").read_bytes() == BODY
@@ -572,16 +527,15 @@ ENDLESS = {
     "without a length": flood(OK + b"\r\n"),
     "with a huge length": flood(OK + b"Content-Length: 1" + b"0" * 400 + b"\r\n\r\n"),
     "in chunks": flood(CHUNKED, b"2710\r\n" + b"x" * 10_000 + b"\r\n"),
-    "in a huge chunk": flood(CHUNKED + b"f" * 1000 + b"\r\n"),
     "in a negative chunk": flood(CHUNKED + b"-5\r\n"),
 }
 
 
-@pytest.mark.parametrize("case", ENDLESS)
-def test_endless_content_is_cut_off(serve, tmp_path, monkeypatch, case):
+@pytest.mark.parametrize("answer", ENDLESS.values(), ids=ENDLESS)
+def test_endless_content_is_cut_off(serve, tmp_path, monkeypatch, answer):
     monkeypatch.setattr(download, "DATASET_LIMIT", len(BODY) + 1)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # the bar of a huge length must not fail
-    server = serve(FILES, {"train.txt": [ENDLESS[case]]})
+    server = serve(FILES, {"train.txt": [answer]})
     with pytest.raises(UserError, match=r"train\.txt: the server sends more than 256001 bytes\. By hand"):
         thucnews(monkeypatch, tmp_path, server.url)
     assert len(ranges_of(server)) == 1
@@ -590,13 +544,26 @@ def test_endless_content_is_cut_off(serve, tmp_path, monkeypatch, case):
     assert files_in(tmp_path / "data") == FILES
 
 
-@pytest.mark.parametrize("name, limit", [("config.json", 2), ("model.safetensors", len(BODY)), ("encoder", 1000)])
-def test_an_endless_hub_is_cut_off(hub, tmp_path, monkeypatch, name, limit):
+HOSTILE = {  # the file, or `encoder` for the listing; the answer, and the message
+    "other bytes": (
+        "model.safetensors",
+        Answer(content=OTHER),
+        f"expected {hashlib.sha256(BODY).hexdigest()}; it is not",
+    ),
+    "endless weights": ("model.safetensors", flood(OK + b"\r\n"), "the server sends more than 256000 bytes"),
+    "endless text": ("config.json", flood(OK + b"\r\n"), "the server sends more than 2 bytes"),
+    "endless listing": ("encoder", flood(OK + b"\r\n"), "the server sends more than 1000 bytes"),
+}
+
+
+@pytest.mark.parametrize("name, answer, message", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_hub(hub, tmp_path, monkeypatch, name, answer, message):
     monkeypatch.setattr(download, "LISTING_LIMIT", 1000)
-    hub(ENCODER, {name: [flood(OK + b"\r\n")]})
-    with pytest.raises(UserError, match=rf"{name}: .*the server sends more than {limit} bytes"):
+    hub(ENCODER, {name: [answer]})
+    with pytest.raises(UserError, match=rf"{name}: .*{message}"):
         here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
-    assert all(path.stat().st_size <= limit for path in tmp_path.glob("*.part"))
+    assert not (tmp_path / name).exists()
+    assert all(part.stat().st_size <= len(ENCODER[part.stem]) for part in tmp_path.glob("*.part"))
 
 
 SLOW = {
@@ -604,86 +571,23 @@ SLOW = {
     "interim answers": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "header": drip(OK),
     "content": drip(OK + b"\r\n"),
-    "content of a known length": drip(OK + b"Content-Length: 256000\r\n\r\n"),
     "size of a chunk": drip(CHUNKED + b"1;"),
     "trailer": drip(CHUNKED + b"0\r\n", b"a: b\r\n"),
 }
 
 
-@pytest.mark.parametrize("case", SLOW)
-def test_slow_content_is_given_up(serve, tmp_path, monkeypatch, case):
+@pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
+def test_slow_content_is_given_up(serve, tmp_path, monkeypatch, answer):
     monkeypatch.setattr(download, "WINDOW", 0.05)
-    server = serve(FILES, {"train.txt": [SLOW[case]]})
+    server = serve(FILES, {"train.txt": [answer]})
     with pytest.raises(UserError, match=r"train\.txt: .*fewer than 1000 bytes per second arrived.*By hand"):
         thucnews(monkeypatch, tmp_path, server.url)
     assert len(ranges_of(server)) == 3
 
 
-def test_a_slow_hub_is_given_up(hub, monkeypatch):
-    monkeypatch.setattr(download, "WINDOW", 0.05)
-    hub(ENCODER, {"encoder": [drip(OK + b"\r\n", b" ")]})
-    with pytest.raises(download.Unreachable, match="fewer than 1000 bytes per second"):
-        download.hub_files(REPOSITORY)
-
-
 def test_a_transfer_may_take_longer_than_the_window(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "WINDOW", 0.05)
+    monkeypatch.setattr(download, "WINDOW", 0.3)
     pieces = [BODY[start : start + 20_000] for start in range(0, len(BODY), 20_000)]
-    answer = Answer(raw=lambda: itertools.chain([OK + b"\r\n"], (time.sleep(0.01) or piece for piece in pieces)))
+    answer = Answer(raw=lambda: itertools.chain([OK + b"\r\n"], (time.sleep(0.04) or piece for piece in pieces)))
     thucnews(monkeypatch, tmp_path, serve(FILES, {"train.txt": [answer]}).url)
     assert files_in(tmp_path / "data") == FILES
-
-
-def test_a_few_bytes_do_not_reset_the_retries(serve, tmp_path, monkeypatch):
-    server = serve(FILES, {"train.txt": [Answer(cut=9)]})
-    with pytest.raises(UserError, match=r"train\.txt: the connection was closed too early\. By hand"):
-        thucnews(monkeypatch, tmp_path, server.url)
-    assert ranges_of(server) == [None, "bytes=9-", "bytes=18-"]
-
-
-@pytest.mark.parametrize(
-    "location, message",
-    [
-        ("http://[::1", r"not a valid address \(Invalid IPv6 URL\)"),
-        ("http://a..b/", r"not a valid address \(.*label"),
-        (f"http://{'a' * 300}.invalid/", r"not a valid address \(.*label"),
-        ("http://host:port/", r"not a valid address \(nonnumeric port: 'port'\)"),
-        ("http://127.0.0.1:-1/", r"no connection \("),
-        ("file:///etc/passwd", "the server answers 302 .*not allowed"),
-        ("ftp://127.0.0.1/", "the server answers 302 Found"),
-        ("train.txt", "the server answers 302 .*infinite loop"),
-        ("", "the server answers 302 .*infinite loop"),
-    ],
-)
-def test_a_redirect_that_leads_nowhere(serve, tmp_path, monkeypatch, location, message):
-    server = serve(FILES, {"train.txt": [Answer(status=302, location=location)]})
-    with pytest.raises(UserError, match=rf"^{server.url}/train\.txt: {message}.*By hand: .*$") as error:
-        thucnews(monkeypatch, tmp_path, server.url)
-    assert "\n" not in str(error.value)
-
-
-GARBAGE = {  # answers, the message, and the number of requests
-    "not HTTP": (raw(b"\0\xff garbage\r\n\r\n"), r"no valid answer \(.* garbage\)", 3),
-    "nothing": (raw(), r"no valid answer \(Remote end closed", 3),
-    "endless header": (flood(OK), r"no valid answer \(got more than 65536 bytes", 3),
-    "endless headers": (flood(OK, b"a: b\r\n"), r"no valid answer \(got more than 100 headers", 3),
-    "size of a chunk": (raw(CHUNKED, b"zz\r\n"), "IncompleteRead", 3),
-    "range without a request": (raw(b"HTTP/1.1 206 OK\r\n\r\nx"), "the server sends another range", 3),
-    "message of two lines": (raw(b"HTTP/1.1 403 a\r\nX-Error-Message: b\r\n c\r\n\r\n"), "the server answers 403 b", 1),
-    "compressed": (raw(OK, b"Content-Encoding: gzip\r\n\r\n\x1f\x8b"), "the content's id is", 1),
-}
-
-
-@pytest.mark.parametrize("case", GARBAGE)
-def test_garbage_is_one_line(serve, tmp_path, monkeypatch, case):
-    answer, message, requests = GARBAGE[case]
-    server = serve(FILES, {"train.txt": [answer]})
-    with pytest.raises(UserError, match=rf"^{server.url}/train\.txt: {message}") as error:
-        thucnews(monkeypatch, tmp_path, server.url)
-    assert "\n" not in str(error.value)
-    assert len(ranges_of(server)) == requests
-
-
-def test_an_invalid_address_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"^http://\[/class\.txt: not a valid address \(Invalid IPv6 URL\)\. By hand"):
-        here(monkeypatch, download.main, "thucnews", "--output", tmp_path, "--url", "http://[")

@@ -1,4 +1,4 @@
-"""The README's program for Ray Data, run as it stands there. Skipped where Ray is not installed."""
+"""The program of the page on prediction for Ray Data, run as it stands there. Skipped where Ray is not installed."""
 
 import json
 import os
@@ -16,7 +16,7 @@ pytest.importorskip("ray")
 TEXTS = ["央行下调存款准备金率", "北京二手房价格上涨", "A股三大股指收涨 券商股领跑" * 4] * 5
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.en.md"])
+@pytest.mark.parametrize("readme", ["docs/prediction.md", "docs/prediction.en.md"])
 def test_ray_data_gives_what_predict_gives(tiny, tmp_path, readme):
     script("run.py", "--model", "TextCNN", "--dataset", tiny, "--num_epochs", 1, "--embed", 16, "--device", "cpu")
     shutil.copytree(tiny, tmp_path / "THUCNews")

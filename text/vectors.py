@@ -55,6 +55,7 @@ def load(path, vocabulary, seed):
         with np.load(path, allow_pickle=False) as file:
             embeddings = np.asarray(file["embeddings"], np.float32)
             tokens = file.get("tokens")
+            names = None if tokens is None else tokens.tolist()  # invalid code points raise here
     except (Exception, MemoryError) as error:  # a damaged file can make zipfile and NumPy raise anything
         raise UserError(f"{path} is no .npz file with `embeddings`, an array of numbers ({reason(error)})") from error
     if embeddings.ndim != 2 or not embeddings.size or (tokens is not None and tokens.shape != embeddings.shape[:1]):
@@ -62,14 +63,16 @@ def load(path, vocabulary, seed):
         raise UserError(
             f"{path}: `embeddings` of shape {embeddings.shape}, `tokens` of shape {shape}; expected (N, E) and (N,)"
         )
-    if not np.isfinite(embeddings).all():
-        raise UserError(f"{path}: some of the numbers are not finite; make the file again")
-    tokens = _pickled_tokens(path, len(embeddings)) if tokens is None else tokens.tolist()
-    rows = {token: row for row, token in enumerate(tokens)}
+    spread = embeddings.std()
+    if not np.isfinite(embeddings).all() or not np.isfinite(spread):
+        raise UserError(f"{path}: some of the numbers are not finite or too large; make the file again")
+    if len(vocabulary) * embeddings.shape[1] * 8 > LARGEST:
+        raise UserError(f"{path}: {embeddings.shape[1]} numbers a token are too many for the memory")
+    rows = {token: row for row, token in enumerate(names or _pickled_tokens(path, len(embeddings)))}
     found = [(i, rows[token]) for i, token in enumerate(vocabulary.tokens[: vocabulary.unk]) if token in rows]
     width = embeddings.shape[1]
     say(f"Vectors: {path.name}, {width} wide, for {len(found)} of {vocabulary.unk} tokens; the others start random")
-    vectors = np.random.default_rng(seed).normal(0, embeddings.std(), (len(vocabulary), width))
+    vectors = np.random.default_rng(seed).normal(0, spread, (len(vocabulary), width))
     if found:
         ids, positions = np.array(found).T
         vectors[ids] = embeddings[positions]

@@ -152,7 +152,7 @@ HUGE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 300),
         ({"embeddings": ONES, "tokens": np.array([["甲", "乙"]])}, r"`tokens` of shape \(1, 2\); expected"),
         ({"embeddings": ONES, "tokens": np.array("甲")}, r"`tokens` of shape \(\); expected"),
         ({"embeddings": np.float32(1), "tokens": np.array(["甲"])}, r"`embeddings` of shape \(\)"),
-        ({"embeddings": ONES * np.inf, "tokens": np.array(["甲", "乙"])}, "are not finite"),
+        ({"embeddings": ONES * np.inf, "tokens": np.array(["甲", "乙"])}, "are not finite or too large"),
     ],
 )
 def test_damaged_arrays_are_a_line(tmp_path, content, message):
