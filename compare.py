@@ -5,7 +5,7 @@
     python compare.py --models TextCNN DPCNN -- --num_epochs 3 --device cpu      # after --: flags of every training
 
 Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, and the files of each training to MODEL/seed-N there, with
-its output in `run.log`. A training is a separate process; the .json has its command. What is finished is not trained
+its output in `run.log`. A training is a separate process; the .json has its command. Finished runs are not trained
 again: after an interruption the same command continues, and with more models or seeds it trains only those. With other
 data, vectors, encoder, flags or defaults a run is trained again, and the one before is kept in seed-N.before. A new
 version of the code is not detected: remove the directory. If a training fails, the others are compared, and the exit
@@ -37,7 +37,14 @@ def parse_args():
         ours, flags = ours[:index], ours[index + 1 :]
     parser = Parser(__doc__)
     names = (*NETWORKS, *ENCODERS)
-    parser.add_argument("--models", nargs="*", metavar="MODEL", choices=names, default=NETWORKS, help=", ".join(names))
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        metavar="MODEL",
+        choices=names,
+        default=NETWORKS,
+        help=f"models to train: {', '.join(names)}",
+    )
     parser.add_argument("--seeds", type=number(int, 1), default=3, help="number of runs of each model, seeds 1, 2, …")
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=(), help="other programs to compare with")
     add_dataset_flag(parser)

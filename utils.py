@@ -2,7 +2,7 @@
 
     python utils.py --dataset D --vectors FILE      # the vocabulary's vectors, into D/data/embedding_<name>.npz
 
-A dataset is a directory with `data/class.txt`, a class a line, and `data/{train,dev,test}.txt`, UTF-8, one
+A dataset is a directory with `data/class.txt`, one class a line, and `data/{train,dev,test}.txt`, UTF-8, one
 `text<TAB>label` a line, the label an index into class.txt or a class's name.
 """
 
@@ -172,7 +172,9 @@ def add_text_flags(parser):
     parser.add_argument(
         "--word", type=boolean, nargs="?", const=True, default=False, help="use words instead of characters"
     )
-    parser.add_argument("--segmenter", choices=("auto", *SEGMENTERS[1:]), default="auto", help="segmenter of words")
+    parser.add_argument(
+        "--segmenter", choices=("auto", *SEGMENTERS[1:]), default="auto", help="how texts are split into words"
+    )
     parser.add_argument("--max_vocab", type=number(int, 1), default=10000, help="size of the vocabulary, at most")
 
 

@@ -1,8 +1,8 @@
-"""The speed of fine-tuning, beside a plain loop in the same run, and of tokenisation.
+"""Measures the speed of fine-tuning, relative to a plain loop in the same run, and of tokenisation.
 
     python -m benchmarks.encoders --bert_path DIR --dataset D
 
-The plain loop: `transformers`' own model for sequences, rows padded to 32, float32, AdamW as it comes. Both train
+The plain loop: `transformers`' own model for sequences, rows padded to 32, float32, torch's AdamW. Both train
 `bert` on batches of 128 rows; three turns each, medians.
 """
 
@@ -75,9 +75,9 @@ def rows_a_second(steps, device):
 
 def main():
     parser = Parser(__doc__)
-    parser.add_argument("--bert_path", required=True, help="directory of an encoder of BERT's kind")
-    parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--bert_path", required=True, help="directory of an encoder of type bert")
+    parser.add_argument("--dataset", type=Path, required=True, help="directory of the dataset")
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda, cuda:1 or mps")
     args = parser.parse_args()
     device = pick_device(args.device)
     vocabulary = read_wordpieces(args.bert_path, read_config(args.bert_path)["vocab_size"])

@@ -1,11 +1,11 @@
-"""The speed of training, prediction and reading, beside another program's, and profiles of training steps.
+"""Measures the speed of training, prediction and reading, and profiles training steps.
 
     python -m benchmarks.networks --dataset D                              # all networks
     python -m benchmarks.networks --dataset D --models TextCNN --profile   # the operators that take the time
-    python -m benchmarks.networks --dataset D --beside other.py            # ratios to that program's
+    python -m benchmarks.networks --dataset D --beside other.py            # ratios to another program
     python -m benchmarks.networks --dataset D --models FastText -- --n_grams 2 --embed 100
 
-Training: complete steps of run.py with its defaults, including the cutting of batches, without validation. Medians of
+Training: complete steps of run.py with its defaults, including making the batches, without validation. Medians of
 three turns. The other program gets --dataset and --models, and prints a JSON object a line with `model`,
 `train_rows_per_s`, `predict_rows_per_s` and `load_rows_per_s`.
 """
@@ -142,12 +142,12 @@ def show_profile(training):
 
 def main():
     parser = Parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--dataset", type=Path, required=True, help="directory of the dataset")
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS, help="networks to measure")
     add_device_flags(parser)
-    parser.add_argument("--beside", help="program to take ratios to")
-    parser.add_argument("--profile", action="store_true")
-    parser.add_argument("options", nargs="*", help="after --: hyper-parameters, as run.py takes them")
+    parser.add_argument("--beside", help="program to compute ratios to")
+    parser.add_argument("--profile", action="store_true", help="print the operators that take the most time")
+    parser.add_argument("options", nargs="*", help="after --: flags of run.py for hyper-parameters")
     args = parser.parse_args()
     device = pick_device(args.device)
     compute = Compute(device, precision(args.amp, device))

@@ -32,7 +32,8 @@ class Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    pass
+    def _get_help_string(self, action):  # a help text without a default says itself what happens without the flag
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def boolean(text):

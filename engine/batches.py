@@ -120,7 +120,7 @@ class Batches:
         return Batch(*parts)
 
     def parts(self, row_ids, count):
-        """This rank's share of a training batch, cut into `count` passes, or fewer if it has fewer rows.
+        """This rank's share of a training batch, cut into `count` parts, or fewer if it has fewer rows.
 
         A rank without rows computes one without a label, since all ranks take part in each step.
         """

@@ -134,7 +134,7 @@ def add_device_flags(parser):
         "--amp",
         choices=["auto", *PRECISIONS],
         default="auto",
-        help="precision; auto is the fastest that the device has",
+        help="precision; auto is the fastest that the device supports",
     )
 
 

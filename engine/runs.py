@@ -52,7 +52,7 @@ class Updates(NamedTuple):
     optimizers: list
     schedule: Callable[[int, int], float] | None = None  # the factor of the learning rate at a step, of so many steps
     max_norm: float | None = None  # to which gradients are clipped
-    accumulate: int = 1  # passes that a batch is split into
+    accumulate: int = 1  # parts that a batch is split into
 
 
 @dataclass
@@ -148,7 +148,9 @@ def add_run_flags(parser):
     """Adds the flags of every script that trains a classifier."""
     parser.add_argument("--output", type=Path, help="directory for saved_dict and log (the dataset's)")
     add_training_flags(parser)
-    parser.add_argument("--class_weight", choices=["balanced"], help="balanced: give all classes the same weight")
+    parser.add_argument(
+        "--class_weight", choices=["balanced"], help="balanced: give all classes the same total weight in the loss"
+    )
     parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="label smoothing of the loss")
 
 
@@ -162,7 +164,7 @@ def add_training_flags(parser):
         "--eval_every", type=number(int, 1), help="steps between validations (as many as cost a tenth of the training)"
     )
     parser.add_argument("--compile", action="store_true", help="compile the training step (GPU only)")
-    parser.add_argument("--accumulate", type=number(int, 1), default=1, help="number of passes to split a batch into")
+    parser.add_argument("--accumulate", type=number(int, 1), default=1, help="number of parts to split a batch into")
     parser.add_argument("--resume", action="store_true", help="continue from the last saved state")
 
 

@@ -41,7 +41,9 @@ class Config:
     batch_size: int = flag(128, "rows of a training step", low=1)
     pad_size: int = flag(32, "tokens of a row that are read, the rest is cut", low=1, high=1_000_000)
     learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
-    require_improvement: int = flag(1000, "stop after this many steps without a better validation loss", low=1)
+    require_improvement: int = flag(
+        1000, "stop after this many steps, and three validations, without a better validation loss", low=1
+    )
     dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
 
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors

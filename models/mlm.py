@@ -13,6 +13,10 @@ class Config(encoder.Config):
     num_epochs: int = 10
     learning_rate: float = 5e-4
     require_improvement: int = 10000
+    pad_size: int = base.flag(
+        32, "tokens of a row, including [CLS] and [SEP]; longer texts are split", low=3, high=1_000_000
+    )
+    dropout: float = base.flag(0.1, "dropout in the encoder", low=0, high=0.95)
     mask_share: float = base.flag(0.15, "share of the words to mask", low=0, high=0.9, open_low=True)
 
 

@@ -44,7 +44,6 @@ GOOD = Answer()
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 REFUSED = b"HTTP/1.1 403 Forbidden\r\nX-Error-Message: "
-GZIP = b"\x1f\x8b"
 OTHER = BODY[::-1]
 
 
@@ -73,12 +72,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        server, place = self.server, urlsplit(self.path)  # a whole address if this is a proxy
-        name = place.path.rpartition("/")[2]
+        server, name = self.server, urlsplit(self.path).path.rpartition("/")[2]
         server.requests.append((name, self.headers["Range"]))
         server.paths.append(self.path)
-        if server.hub and place.path.startswith("/api/") and name not in server.plans:
-            return self.reply(*server.hub(place))
         plan = server.plans.get(name, [GOOD])
         answer = plan.pop(0) if len(plan) > 1 else plan[0]  # the last one is repeated
         if answer.raw:
@@ -119,9 +115,9 @@ def serve():
     """Starts servers on loopback. `plans` are the answers to the requests for a file, one after the other."""
     servers = []
 
-    def start(files=None, plans=None, hub=None):
+    def start(files, plans=None):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.files, server.plans, server.hub = files or {}, {k: list(v) for k, v in (plans or {}).items()}, hub
+        server.files, server.plans = files, {name: list(answers) for name, answers in (plans or {}).items()}
         server.requests, server.paths, server.stopping = [], [], threading.Event()
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -235,18 +231,13 @@ def test_a_terminal_shows_a_bar(serve, tmp_path, monkeypatch, capsys):
 
 FAILURES = {  # an answer that is repeated, the message, and the number of requests
     "not found": (Answer(status=404), "the server answers 404 Not Found. By hand: put class.txt, ", 1),
-    "message of the hub": (
-        raw(REFUSED + b"Please log in\r\n\r\n"),
-        "the server answers 403 Please log in. By hand: ",
-        1,
-    ),
+    "message of the hub": (raw(REFUSED + b"Log in\r\n\r\n"), "the server answers 403 Log in. By hand: ", 1),
     "message of two lines": (raw(REFUSED + b"a\r\n b\r\n\r\n"), "the server answers 403 a. By hand: ", 1),
     "server error": (Answer(status=500), "the server answers 500 Internal Server Error. By hand: ", 3),
     "few bytes": (Answer(cut=9), "the connection was closed too early. By hand: ", 3),
     "redirect to no address": (to("http://[::1"), "not a valid address (Invalid IPv6 URL). By hand: ", 1),
     "redirect to a long label": (to(f"http://{'a' * 300}.invalid"), "not a valid address (", 1),
     "redirect to a named port": (to("http://host:port"), "not a valid address (nonnumeric port: 'port'). By hand: ", 1),
-    "redirect to a negative port": (to("http://127.0.0.1:-1"), "no connection (", 1),
     "redirect to a file": (to("file:///etc/passwd"), "the server answers 302 Found - Redirection to url 'file:/", 1),
     "redirect to FTP": (to("ftp://127.0.0.1/"), "the server answers 302 Found. By hand: ", 1),
     "redirect to itself": (to("train.txt"), "the server answers 302 The HTTP server returned a redirect error", 5),
@@ -256,7 +247,6 @@ FAILURES = {  # an answer that is repeated, the message, and the number of reque
     "endless headers": (flood(OK, b"a: b\r\n"), "no valid answer (got more than 100 headers). By hand: ", 3),
     "no size of a chunk": (raw(CHUNKED + b"zz\r\n"), "IncompleteRead(0 bytes read). By hand: ", 3),
     "range": (raw(b"HTTP/1.1 206 OK\r\n\r\nx"), "the server sends another range than the requested one. ", 3),
-    "compressed": (raw(OK + b"Content-Encoding: gzip\r\n\r\n" + GZIP), f"the content's id is {blob_id(GZIP)}, ", 1),
     "other bytes": (Answer(content=OTHER), f"the content's id is {blob_id(OTHER)}, expected {blob_id(BODY)};", 1),
     "too short": (Answer(announced=-1000), f"the content's id is {blob_id(BODY[:-1000])}, expected", 1),
 }
@@ -272,18 +262,15 @@ def test_a_failure_is_one_line(serve, tmp_path, monkeypatch, answer, message, re
     assert files_in(tmp_path / "data").keys() <= {"class.txt", "train.txt.part"}
 
 
-NOWHERE = {
-    "http://127.0.0.1:1": "no connection (Connection refused)",
-    "http://[": "not a valid address (Invalid IPv6 URL)",
-}
+NOWHERE = {"http://127.0.0.1:1": "no connection (Connection refused)", "http://[": "not a valid address ("}
 
 
 @pytest.mark.parametrize("url, message", NOWHERE.items(), ids=NOWHERE)
 def test_an_address_without_a_server_is_reported_at_once(tmp_path, monkeypatch, capsys, url, message):
     with pytest.raises(UserError) as error:
         thucnews(monkeypatch, tmp_path, url)
-    assert str(error.value).startswith(f"{url}/class.txt: {message}. By hand: put class.txt, train.txt")
-    assert f"Pytorch (its THUCNews/data) into {tmp_path / 'data'}" in str(error.value)
+    assert str(error.value).startswith(f"{url}/class.txt: {message}")
+    assert f"By hand: put {', '.join(FILES)} from {download.DATASET_PAGE} into {tmp_path / 'data'}" in str(error.value)
     assert capsys.readouterr().err == ""
 
 
@@ -362,29 +349,22 @@ def test_the_real_files_have_the_ids_of_the_table():
         assert download.content_id(SHARED / "data" / name, "") == REAL_IDS[name]
 
 
-def hub_of(files, repository=REPOSITORY):
-    """The listing that a hub has of a repository: large files with a SHA-256, small ones with a git blob id."""
-
-    def listing(name, content):
-        lfs = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "pointerSize": 134}
-        entry = {"rfilename": name, "size": len(content), "blobId": blob_id(content)}
-        return entry | ({"lfs": lfs} if len(content) > 1000 else {})
-
-    def answer(place):
-        if place.path != f"/api/models/{repository}" or place.query != "blobs=true":
-            return 404, b""
-        siblings = [listing(*item) for item in files.items()]
-        return 200, json.dumps({"id": repository, "sha": "c0ffee" * 6 + "c0ff", "siblings": siblings}).encode()
-
-    return answer
+def listing_of(files):
+    """The answer of a hub: large files have a SHA-256, small ones a git blob id."""
+    entries = [{"rfilename": name, "size": len(content), "blobId": blob_id(content)} for name, content in files.items()]
+    for entry, content in zip(entries, files.values(), strict=True):
+        if len(content) > 1000:
+            entry["lfs"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "pointerSize": 134}
+    return {"id": REPOSITORY, "sha": "c0ffee" * 6 + "c0ff", "siblings": entries}
 
 
 @pytest.fixture
 def hub(serve, monkeypatch):
     """Starts a hub on loopback that this process uses."""
 
-    def start(files, plans=None, answer=None):
-        server = serve(files, plans, answer or hub_of(files))
+    def start(files, plans=None, repository=REPOSITORY):
+        listing = Answer(content=json.dumps(listing_of(files)).encode())
+        server = serve(files, {repository.rpartition("/")[2]: [listing]} | (plans or {}))
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         return server
 
@@ -395,17 +375,14 @@ def test_an_encoder_from_a_hub_that_breaks_off(hub, tmp_path, monkeypatch, capsy
     server = hub(ENCODER, {"model.safetensors": [Answer(cut=1000), GOOD]})
     here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
     assert files_in(tmp_path) == TAKEN
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.splitlines()[3:] == [
+    assert capsys.readouterr().err.splitlines()[3:] == [
         "model.safetensors: the connection was closed too early, at 1000 bytes; retry in 0.01 s",
         "model.safetensors: downloaded and verified",
         f"{tmp_path} is complete: python pretrain_run.py --model bert --bert_path {tmp_path}",
     ]
     assert server.requests[-2:] == [("model.safetensors", None), ("model.safetensors", "bytes=1000-")]
-    assert {path for path in server.paths if "/api/" not in path} == {
-        f"/{REPOSITORY}/resolve/{'c0ffee' * 6}c0ff/{name}" for name in TAKEN
-    }
+    files = [f"/{REPOSITORY}/resolve/{'c0ffee' * 6}c0ff/{name}" for name in TAKEN]
+    assert server.paths == [f"/api/models/{REPOSITORY}?blobs=true", *files, files[-1]]
 
 
 def test_an_encoder_through_a_proxy(hub, tmp_path, monkeypatch):
@@ -428,7 +405,7 @@ def test_an_encoder_through_a_proxy(hub, tmp_path, monkeypatch):
 def test_the_directories_of_encoders(hub, tmp_path, monkeypatch, capsys, name, directory, then):
     monkeypatch.setattr(download, "ROOT", tmp_path)
     repository = download.ENCODERS.get(name.lower(), [name])[0]
-    hub(ENCODER, answer=hub_of(ENCODER, repository))
+    hub(ENCODER, repository=repository)
     here(monkeypatch, download.main, name)
     assert files_in(tmp_path / directory) == TAKEN
     assert capsys.readouterr().err.endswith("pretrain_run.py " + then.format(tmp_path / directory))
@@ -456,9 +433,7 @@ def test_one_form_of_the_weights_is_downloaded(hub, there, taken):
 @pytest.mark.parametrize("absent", ["config.json", "vocab.txt", "model.safetensors"])
 def test_a_repository_that_is_not_an_encoder(hub, absent):
     hub({name: b"x" for name in TAKEN if name != absent})
-    with pytest.raises(
-        UserError, match=r"not an encoder: expected config\.json, vocab\.txt .*; it has .*tokenizer_conf"
-    ):
+    with pytest.raises(UserError, match=r"is not an encoder: expected config\.json, vocab\.txt .*; it has .*token"):
         download.hub_files(REPOSITORY)
 
 
@@ -467,33 +442,32 @@ INVALID = [("size", None), ("size", "5"), ("size", -5), ("size", True), ("blobId
 
 @pytest.mark.parametrize("key, value", INVALID)
 def test_a_hub_without_ids_or_sizes(hub, key, value):
-    listing = json.loads(hub_of(ENCODER)(urlsplit(f"/api/models/{REPOSITORY}?blobs=true"))[1])
+    listing = listing_of(ENCODER)
     listing["siblings"][0][key] = value
-    hub({}, answer=lambda place: (200, json.dumps(listing).encode()))
+    hub({}, {"encoder": [Answer(content=json.dumps(listing).encode())]})
     with pytest.raises(UserError, match="does not list the ids and sizes to verify files by: use another mirror"):
         download.hub_files(REPOSITORY)
 
 
 UNLISTED = "the files cannot be listed ("
 REFUSALS = {
-    "unknown": ((404, b""), "no such repository, or a private one"),
-    "private": ((401, b""), "no such repository, or a private one"),
-    "down": ((502, b"<html>"), UNLISTED + "the server answers 502 Bad Gateway)"),
-    "not a hub": ((200, b"<html>"), UNLISTED + "Expecting value"),
-    "other JSON": ((200, b"{}"), UNLISTED + "'siblings')"),
-    "a list": ((200, b"[]"), UNLISTED + "list indices"),
-    "numbers as files": ((200, b'{"sha": "a", "siblings": [1]}'), UNLISTED + "'int' object"),
-    "no revision": ((200, b'{"siblings": [{"rfilename": "config.json"}]}'), UNLISTED + "'sha')"),
-    "another type of revision": ((200, b'{"sha": 1, "siblings": [{"rfilename": "a"}]}'), UNLISTED),
-    "another type of lfs": ((200, b'{"sha": "", "siblings": [{"rfilename": "a", "lfs": 1}]}'), UNLISTED),
-    "nested too deep": ((200, b"[" * 100_000), UNLISTED + "maximum recursion depth"),
-    "not text": ((200, b"\x80"), UNLISTED + "'utf-8' codec"),
+    "unknown": (Answer(status=404), "no such repository, or a private one"),
+    "private": (Answer(status=401), "no such repository, or a private one"),
+    "down": (Answer(status=502), UNLISTED + "the server answers 502 Bad Gateway)"),
+    "not a hub": (Answer(content=b"<html>"), UNLISTED + "Expecting value"),
+    "not text": (Answer(content=b"\x80"), UNLISTED + "'utf-8' codec"),
+    "other JSON": (Answer(content=b"{}"), UNLISTED + "'siblings')"),
+    "nested too deep": (Answer(content=b"[" * 100_000), UNLISTED + "maximum recursion depth"),
+    "numbers as files": (Answer(content=b'{"sha": "a", "siblings": [1]}'), UNLISTED + "'int' object"),
+    "no revision": (Answer(content=b'{"siblings": [{"rfilename": "a"}]}'), UNLISTED + "'sha')"),
+    "a number as revision": (Answer(content=b'{"sha": 1, "siblings": [{"rfilename": "a"}]}'), UNLISTED),
+    "a number as lfs": (Answer(content=b'{"sha": "", "siblings": [{"rfilename": "a", "lfs": 1}]}'), UNLISTED),
 }
 
 
-@pytest.mark.parametrize("reply, message", REFUSALS.values(), ids=REFUSALS)
-def test_a_hub_that_refuses(hub, tmp_path, monkeypatch, reply, message):
-    server = hub({}, answer=lambda place: reply)
+@pytest.mark.parametrize("answer, message", REFUSALS.values(), ids=REFUSALS)
+def test_a_hub_that_refuses(hub, tmp_path, monkeypatch, answer, message):
+    server = hub({}, {"encoder": [answer]})
     with pytest.raises(UserError) as error:
         here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path / "encoder")
     line = str(error.value)
@@ -516,8 +490,7 @@ def test_a_hub_that_does_not_exist_is_one_line(tmp_path, hub):
 
 def test_a_redirect(hub, serve, tmp_path, monkeypatch):
     store = serve({"blob": BODY}, {"blob": [Answer(cut=1000), GOOD]})
-    endless = drip(to(f"{store.url}/blob").raw()[0])  # the content of a redirect is not read
-    hub(ENCODER, {"model.safetensors": [endless]})
+    hub(ENCODER, {"model.safetensors": [drip(*to(f"{store.url}/blob").raw())]})  # its own content is not read
     here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
     assert store.requests == [("blob", None), ("blob", "bytes=1000-")]
     assert (tmp_path / "model.safetensors").read_bytes() == BODY
@@ -545,20 +518,15 @@ def test_endless_content_is_cut_off(serve, tmp_path, monkeypatch, answer):
 
 
 HOSTILE = {  # the file, or `encoder` for the listing; the answer, and the message
-    "other bytes": (
-        "model.safetensors",
-        Answer(content=OTHER),
-        f"expected {hashlib.sha256(BODY).hexdigest()}; it is not",
-    ),
+    "other bytes": ("model.safetensors", Answer(content=OTHER), f"expected {hashlib.sha256(BODY).hexdigest()};"),
     "endless weights": ("model.safetensors", flood(OK + b"\r\n"), "the server sends more than 256000 bytes"),
-    "endless text": ("config.json", flood(OK + b"\r\n"), "the server sends more than 2 bytes"),
-    "endless listing": ("encoder", flood(OK + b"\r\n"), "the server sends more than 1000 bytes"),
+    "endless listing": ("encoder", flood(OK + b"\r\n"), "the server sends more than 10000 bytes"),
 }
 
 
 @pytest.mark.parametrize("name, answer, message", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_hub(hub, tmp_path, monkeypatch, name, answer, message):
-    monkeypatch.setattr(download, "LISTING_LIMIT", 1000)
+    monkeypatch.setattr(download, "LISTING_LIMIT", 10_000)
     hub(ENCODER, {name: [answer]})
     with pytest.raises(UserError, match=rf"{name}: .*{message}"):
         here(monkeypatch, download.main, REPOSITORY, "--output", tmp_path)
@@ -567,7 +535,6 @@ def test_a_hostile_hub(hub, tmp_path, monkeypatch, name, answer, message):
 
 
 SLOW = {
-    "status line": drip(b""),
     "interim answers": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "header": drip(OK),
     "content": drip(OK + b"\r\n"),

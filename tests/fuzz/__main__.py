@@ -6,12 +6,13 @@ python -m tests.fuzz --save failures                    # keeps the inputs that 
 python -m tests.fuzz --kinds model.ckpt --number 17     # one input again, with its traceback
 """
 
+from cli.start import run_script
+
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-from cli.start import run_script  # isort: skip
 from cli.console import Parser, bar, echo, number
 from tests.fuzz.guard import run_inputs
 from tests.fuzz.kinds import KINDS
@@ -44,7 +45,7 @@ def main():
     for line in lines_of_failures(outcomes):
         echo(line)
     echo(table(outcomes))
-    sys.exit(any(outcome.result.verdict == "failed" for outcome in outcomes))
+    sys.exit(1 if any(outcome.result.verdict == "failed" for outcome in outcomes) else 0)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 
 from tests.fuzz.inputs_text import Case, files_of, replace_file
-from tests.fuzz.mutations import ODD_TEXTS, change_tree, damage_bytes
+from tests.fuzz.mutations import ODD_TEXTS, Hostile, change_tree, damage_bytes
 
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 HEADERS = (
@@ -50,7 +50,7 @@ def npz(rng, base, directory):
     elif way < 0.4:
         content, what = damage_bytes(rng, content, files_of(base))
     elif way < 0.7:
-        content, what = other_arrays(rng, content)
+        content, what = other_arrays(rng, content, directory)
     else:
         content, what = other_members(rng, content)
     path.write_bytes(content)
@@ -59,7 +59,7 @@ def npz(rng, base, directory):
     return Case(what, {})
 
 
-def other_arrays(rng, content):
+def other_arrays(rng, content, directory):
     """The bytes of an .npz file whose arrays have other shapes, types or numbers."""
     with np.load(io.BytesIO(content)) as file:
         arrays = dict(file)
@@ -77,7 +77,9 @@ def other_arrays(rng, content):
             "no rows": lambda: {"embeddings": embeddings[:0], "tokens": tokens[:0]},
             "fewer rows": lambda: {"embeddings": embeddings[:7]},
             "scalar": lambda: {rng.choice(("embeddings", "tokens")): np.array(rng.choice((1.5, "x", True)))},
-            "objects": lambda: {rng.choice(("embeddings", "tokens")): np.array([[1], None, "x"], object)},
+            "objects": lambda: {
+                rng.choice(("embeddings", "tokens")): np.array([[1], None, Hostile(directory)], object)
+            },
             "tokens of another type": lambda: {"tokens": np.arange(len(tokens)).astype(rng.choice(DTYPES))},
             "tokens with two axes": lambda: {"tokens": tokens[:, None]},
             "odd tokens": lambda: {"tokens": odd},
@@ -146,7 +148,7 @@ def pickled(rng, base, directory):
         tree, what = other_vocabulary(rng, pickle.loads(content))
         content = pickle.dumps(tree, rng.choice((2, 4, 5)))
     else:
-        content, what = other_pickle(rng, content)
+        content, what = other_pickle(rng, content, directory)
     path.write_bytes(content)
     if way > 0.98:
         what = replace_file(rng, path)
@@ -173,7 +175,7 @@ def other_vocabulary(rng, tree):
     return changes[name](), name
 
 
-def other_pickle(rng, content):
+def other_pickle(rng, content, directory):
     """The bytes of a pickle that Python does not write."""
     deep = rng.choice((100, 5000, 1_000_000))
     pickles = {
@@ -187,7 +189,7 @@ def other_pickle(rng, content):
         "frame": b"\x80\x05\x95" + struct.pack("<Q", rng.choice((2**33, 2**40, 2**64 - 1))) + b"}.",
         "long number": b"\x80\x05\x8b" + struct.pack("<i", rng.choice((2**31 - 1, -1))) + b"\x01.",
         "text number": b"I" + b"9" * 100_000 + b"\n.",
-        "a function": b"cos\nsystem\n(S'echo'\ntR.",
+        "a function": pickle.dumps(Hostile(directory), 2),
         "a class": b"ccollections\nOrderedDict\n)R.",
         "a persistent object": b"Px\n.",
         "extension": b"\x82\x01.",

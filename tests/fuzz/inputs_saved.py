@@ -3,7 +3,6 @@
 import collections
 import io
 import json
-import os
 import pickle
 import struct
 import zipfile
@@ -13,7 +12,7 @@ import torch
 from tests.fuzz import targets
 from tests.fuzz.encoder_json import HUGE, change_config, change_tokenizer
 from tests.fuzz.inputs_text import Case, files_of, replace_file
-from tests.fuzz.mutations import DEEP, ODD_TEXTS, WRONG_VALUES, change_tree, damage_bytes, short, to_json
+from tests.fuzz.mutations import DEEP, ODD_TEXTS, WRONG_VALUES, Hostile, change_tree, damage_bytes, short, to_json
 
 SIZES = ("embed", "pad_size", "num_filters", "bigram_vocab", "hidden_size", "num_layers", "n_gram_vocab", "n_grams")
 TENSORS = (
@@ -41,16 +40,6 @@ OBJECTS = (
     lambda: {1: 2, (1, 2): 3, None: 4},
     lambda: 10**5000,
 )
-
-
-class Hostile:
-    """Runs a command if a file is unpickled without care."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
 
 
 def checkpoint(rng, base, directory):
@@ -85,7 +74,8 @@ def saved(rng, base, source, path, options, change):
     if way < 0.5:
         content, what = other_members(rng, content, path)
         path.write_bytes(content)
-        return Case(f"{source.name}: {what}", options)
+        has_digest = "-new" in source.name
+        return Case(f"{source.name}: {what}", options, damaged=has_digest)
     if way > 0.99:
         path.write_bytes(content)
         return Case(replace_file(rng, path), options)
@@ -260,7 +250,7 @@ def other_members(rng, content, path):
     elif action == "nested":
         members[f"{root}/data.pkl"] = b"\x80\x02" + b"]" * deep + b"a" * (deep - 1) + b"."
     elif action == "hostile":
-        members[f"{root}/data.pkl"] = pickle.dumps({"format": 1, "x": Hostile(str(path.with_name("owned")))}, 2)
+        members[f"{root}/data.pkl"] = pickle.dumps({"format": 1, "x": Hostile(path.parent)}, 2)
     elif action == "pickle":
         texts = (
             b"\x80\x02}r" + struct.pack("<I", 2**31),

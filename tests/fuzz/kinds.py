@@ -5,6 +5,7 @@ import random
 
 from tests.fuzz import inputs_arrays, inputs_encoder, inputs_saved, inputs_text, targets
 from tests.fuzz.base import write_base  # noqa: F401 (the worker calls it)
+from tests.fuzz.mutations import OWNED
 
 _text = functools.partial(inputs_text.text_file, change=inputs_text.text_lines)
 _vectors = functools.partial(inputs_text.text_file, change=inputs_text.vector_lines)
@@ -31,6 +32,10 @@ KINDS = {
 }
 
 
+class CodeExecution(Exception):
+    """A file has run code of its own."""
+
+
 class SilentChange(Exception):
     """A damaged file was accepted and gives another result than the file before the damage."""
 
@@ -41,8 +46,12 @@ def make_input(kind, seed, number, base, directory):
 
 
 def run_target(kind, directory, base, case):
-    """Gives an input to the project. Raises SilentChange, or whatever the project raises."""
+    """Gives an input to the project. Raises CodeExecution, SilentChange, or whatever the project raises."""
     target = KINDS[kind][1]
-    found = target(directory, base, case.options)
+    try:
+        found = target(directory, base, case.options)
+    finally:
+        if any(directory.rglob(OWNED)):
+            raise CodeExecution
     if case.damaged and not targets.is_same(target, base, case.options, found):
         raise SilentChange

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 
 ODD_TEXTS = (
     "",
@@ -59,8 +60,19 @@ WRONG_VALUES = (
     {"a": 1},
     list(range(3000)),
 )
+OWNED = "owned"  # the directory that `Hostile` makes
 DEEP = "@deep@"  # stands for deep nesting in a tree that becomes JSON
 DEPTHS = (50, 500, 2000, 100_000)
+
+
+class Hostile:
+    """Makes a directory if a file is unpickled without care; `kinds.run_target` looks for it."""
+
+    def __init__(self, directory):
+        self.path = str(directory / OWNED)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
 
 
 def short(value):

@@ -43,10 +43,6 @@ class Stopped(Exception):
     """Ends a script at the point from which it reads no file any more."""
 
 
-class CodeExecution(Exception):
-    """A file has run code of its own."""
-
-
 class NotFinite(Exception):
     """A file was accepted whose predictions are no numbers."""
 
@@ -103,10 +99,7 @@ def predict_texts(directory, base, options):
 
 def predict_with(directory, base, options):
     """Classifies texts with a checkpoint. Returns the classes and the probabilities."""
-    found = classify(directory / "model.ckpt")
-    if (directory / "owned").exists():
-        raise CodeExecution
-    return found
+    return classify(directory / "model.ckpt")
 
 
 def classify(path):
@@ -126,8 +119,6 @@ def resume_training(directory, base, options):
     model = options["model"]
     flags = ("--model", model, "--dataset", base / "dataset", "--output", directory, *COMMON)
     call(run.main, *flags, *EPOCHS, *TRAINING[model], "--resume")
-    if (directory / "saved_dict" / "owned").exists():
-        raise CodeExecution
     return classify(directory / "saved_dict" / f"{model}.ckpt")
 
 
@@ -159,8 +150,6 @@ def fine_tune(directory, base, options):
     else:
         flags = ("--init", directory, "--corpus", base / "corpus.txt", "--output", directory / "out", *COMMON)
         call_until(pretrain_mlm, "train", pretrain_mlm.main, *flags)
-    if (directory / "owned").exists():
-        raise CodeExecution
 
 
 def pretrain(directory, base, options):
