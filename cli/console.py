@@ -92,7 +92,7 @@ def listing(names, shown=10):
 def reason(error):
     """What an exception says, as a short line."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return excerpt(text.splitlines()[0], 200)
+    return excerpt("".join(c if c.isprintable() else "?" for c in text.splitlines()[0]), 200)
 
 
 def duration(seconds):

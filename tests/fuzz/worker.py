@@ -3,11 +3,11 @@
 import contextlib
 import faulthandler
 import importlib
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def serve(connection, folder, seed, module):
     _redirect(folder / LOG)
     os.environ |= {"XDG_CACHE_HOME": str(folder), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     tqdm.monitor_interval = 0  # no thread of its own in the tracebacks
-    tqdm.set_lock(threading.RLock())  # tqdm's own lock would outlive a worker that is killed
+    multiprocessing.set_start_method(None, force=True)  # as in a script; locks of "spawn" outlive a killed worker
     module = importlib.import_module(module)
     base = folder / "base"
     module.write_base(base)
