@@ -100,8 +100,11 @@ class Progress:
     def __post_init__(self):
         wrong = [f.name for f in dataclasses.fields(self) if type(getattr(self, f.name)) is not f.type]
         numbers = [point[name] for point in self.history for name in POINT]
+        counts = (self.step, self.epoch, self.step_in_epoch, self.best_step, self.validations_since_best, self.seconds)
         if wrong or Path(self.log).name != self.log or not all(type(n) in (int, float) for n in numbers):
             raise ValueError(f"wrong types of {wrong or 'history'}")
+        if not all(0 <= n < 2**53 for n in counts):
+            raise ValueError("numbers out of range")
 
 
 def run_of_classifier(args, compute, classifier, dataset, updates, fingerprint):

@@ -14,6 +14,7 @@ from text.wordpieces import absent
 
 MODEL_TYPES = ("bert", "ernie", "electra", "albert")  # RoBERTa-wwm and MacBERT are bert with other weights
 SIZES = {"vocab_size": 10**7, "hidden_size": 10**5, "num_hidden_layers": 1000, "num_attention_heads": 10**4}  # at most
+OTHERS = {"num_hidden_groups": 1000, "inner_group_num": 1000, "max_position_embeddings": 10**6}  # if they are there
 CONFIG_FILES = ("config.json", "bert_config.json")
 WEIGHTS = tuple(f"{name}{end}" for name in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json"))
 IGNORED = (  # what a call returns, and the classes, are decided in this project
@@ -32,8 +33,9 @@ def read_config(directory):
     if path is None:
         raise absent(directory, " or ".join(CONFIG_FILES))
     config = read_json(path)
-    found = {name: config.get(name) if isinstance(config, dict) else None for name in SIZES}
-    wrong = [name for name, most in SIZES.items() if type(found[name]) is not int or not 0 < found[name] <= most]
+    most = SIZES | {name: bound for name, bound in OTHERS.items() if isinstance(config, dict) and name in config}
+    found = {name: config.get(name) if isinstance(config, dict) else None for name in most}
+    wrong = [name for name, bound in most.items() if type(found[name]) is not int or not 0 < found[name] <= bound]
     if wrong:
         raise UserError(
             f"{path} does not have {', '.join(wrong)}, or not in range; expected the file that came with the encoder"

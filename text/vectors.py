@@ -18,6 +18,7 @@ from text.files import lines_of
 
 HOW_TO_MAKE = "make one with: python utils.py --dataset {} --vectors FILE"
 LARGEST = 1 << 31  # bytes of an array that is read
+WIDEST = 10_000  # numbers of a vector
 
 
 def find(dataset, choice):
@@ -66,8 +67,8 @@ def load(path, vocabulary, seed):
     spread = embeddings.std()
     if not np.isfinite(embeddings).all() or not np.isfinite(spread):
         raise UserError(f"{path}: some of the numbers are not finite or too large; make the file again")
-    if len(vocabulary) * embeddings.shape[1] * 8 > LARGEST:
-        raise UserError(f"{path}: {embeddings.shape[1]} numbers a token are too many for the memory")
+    if embeddings.shape[1] > WIDEST:
+        raise UserError(f"{path}: {embeddings.shape[1]} numbers a token, expected at most {WIDEST}")
     rows = {token: row for row, token in enumerate(names or _pickled_tokens(path, len(embeddings)))}
     found = [(i, rows[token]) for i, token in enumerate(vocabulary.tokens[: vocabulary.unk]) if token in rows]
     width = embeddings.shape[1]

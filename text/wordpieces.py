@@ -1,5 +1,6 @@
 """An encoder's tokenizer: texts become rows of word pieces, with [CLS] before and [SEP] after each row."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -19,6 +20,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHUNK = 1 << 15  # texts that are tokenised together
 SURROGATES = range(0xD800, 0xE000)
 UNKNOWN = 0.2  # a vocabulary with a larger share of unknown characters is of another language
+LARGEST = 10**7  # size of a vocabulary
 MISFIT = 0.01  # largest share of embedding rows without a piece, or of pieces with different ids in two files
 
 
@@ -31,10 +33,8 @@ class WordPieces:
     package = "tokenizers"  # on which a text's tokens depend
 
     def __init__(self, tokenizer):
-        try:
+        with _reporting("no tokenizer", "expected the content of a tokenizer.json"):
             self.tokenizer = Tokenizer.from_str(tokenizer)
-        except Exception as error:  # the library has no exceptions of its own
-            raise UserError(f"no tokenizer ({reason(error)}); expected the content of a tokenizer.json") from error
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.tokenizer.encode_special_tokens = True  # a "[SEP]" in a text is text
@@ -44,6 +44,8 @@ class WordPieces:
             raise UserError(f"the tokenizer has no {', '.join(missing)}; expected a vocabulary of BERT's kind")
         self.pad, self.unk, self.cls, self.sep, self.mask = ids
         self.end = self.sep  # also of a row that is cut
+        if len(self) > LARGEST:  # the library takes memory for each id below the largest
+            raise UserError(f"the tokenizer has the id {len(self) - 1}, expected at most {LARGEST}")
 
     def __len__(self):
         return max(self.tokenizer.get_vocab().values()) + 1
@@ -65,12 +67,8 @@ class WordPieces:
         return concatenate(parts)
 
     def _encode(self, texts):
-        try:
+        with _reporting("the tokenizer cannot encode", "fetch the encoder's files again"):
             pieces = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-        except Exception as error:
-            raise UserError(
-                f"the tokenizer cannot encode ({reason(error)}); fetch the encoder's files again"
-            ) from error
         lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
         flat = np.fromiter(itertools.chain.from_iterable(pieces), np.int32, lengths.sum())
         return self._frame(flat, lengths, np.fromiter(map(bool, texts), bool, len(texts)))
@@ -109,6 +107,17 @@ class WordPieces:
         """Each id's piece, as a vocab.txt lists them; an id without a piece gets a unique name."""
         names = {i: token for token, i in self.tokenizer.get_vocab().items()}
         return [names.get(i, f"[unused id {i}]") for i in range(len(self))]
+
+
+@contextlib.contextmanager
+def _reporting(what, advice):
+    """Turns whatever the library raises, which includes panics that are no Exception, into a UserError."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise UserError(f"{what} ({reason(error)}); {advice}") from error
 
 
 def read_wordpieces(directory, rows):
@@ -222,7 +231,9 @@ def _read_names(path):
 def _from_names(path, names, config_path):
     config = read_json(config_path) if config_path.exists() else {}
     flags = ("strip_accents", "do_lower_case", "tokenize_chinese_chars")
-    if not isinstance(config, dict) or not all(config.get(flag) in (None, True, False) for flag in flags):
+    if not isinstance(config, dict) or not all(
+        config.get(flag) is None or type(config[flag]) is bool for flag in flags
+    ):
         raise UserError(f"{config_path}: expected an object in which {', '.join(flags)} are true, false or null")
     options = {"strip_accents": config.get("strip_accents"), "lowercase": config.get("do_lower_case") is not False}
     options |= {"handle_chinese_chars": config.get("tokenize_chinese_chars") is not False}
