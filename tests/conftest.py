@@ -60,6 +60,14 @@ def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="c
     return Batches(rows, labels, vocabulary, limit or max(lengths), device)
 
 
+def assert_close(found, expected, tolerance):
+    """Asserts that tensors differ by at most `tolerance`, or by that share of the largest value if that exceeds 1."""
+    import torch
+
+    scale = max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(found, expected, atol=tolerance * scale, rtol=0)
+
+
 def pieces():
     """A vocabulary of BERT's kind: the characters of the bundled sample, some Latin pieces, the special ones."""
     text = "".join((ROOT / "sample" / "data" / f"{name}.txt").read_text(encoding="utf-8") for name in ("train", "dev"))

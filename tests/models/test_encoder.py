@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cli.console import UserError
-from conftest import batches_of, pieces, write_encoder
+from conftest import assert_close, batches_of, pieces, write_encoder
 from engine.batches import Batch
 from models import ENCODERS, model_module
 from models.base import DataSpec
@@ -53,7 +53,7 @@ def test_bert_gives_the_logits_of_transformers(encoder):
     theirs.classifier.load_state_dict(model.classifier.state_dict())
     batch = batch_of([9, 30, 2, 17], pad_to=40)
     expected = theirs(batch.tokens, attention_mask=batch.mask.long()).logits
-    torch.testing.assert_close(model(batch), expected, atol=1e-6, rtol=0)
+    assert_close(model(batch), expected, 1e-6)
 
 
 def old_names(name):
@@ -112,10 +112,10 @@ def test_each_head_on_each_kind(kinds, kind, name):
     batch = batch_of([30, 11, 5, 2])
     with torch.no_grad():
         together = model(batch)
-        torch.testing.assert_close(model(batch_of([30, 11, 5, 2], pad_to=60)), together, atol=1e-4, rtol=0)
+        assert_close(model(batch_of([30, 11, 5, 2], pad_to=60)), together, 1e-5)
         for i, length in enumerate(batch.lengths):
             alone = Batch(batch.tokens[i : i + 1, :length], batch.lengths[i : i + 1], batch.labels[i : i + 1])
-            torch.testing.assert_close(model(alone), together[i : i + 1], atol=1e-4, rtol=0)
+            assert_close(model(alone), together[i : i + 1], 1e-5)
     nn.functional.cross_entropy(model.train()(batch), batch.labels).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), key

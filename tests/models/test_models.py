@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cli.console import UserError
-from conftest import batches_of
+from conftest import assert_close, batches_of
 from engine.batches import Batch
 from engine.losses import Loss, Tally
 from engine.optimizers import LazyAdam, RowAdagrad, make_optimizers
@@ -54,10 +54,10 @@ def test_padding_changes_nothing(name):
     lengths = np.random.default_rng(1).integers(1, 33, 512)
     together = model(batch_of(lengths))
     padded = model(batch_of(lengths, pad_to=128))
-    torch.testing.assert_close(padded, together, atol=1e-4, rtol=0)
+    assert_close(padded, together, 1e-5)
     batch = batch_of(lengths)
     for i in [*range(20), lengths.argmin(), lengths.argmax()]:
-        torch.testing.assert_close(model(one_row(batch, i)), together[i : i + 1], atol=1e-4, rtol=0)
+        assert_close(model(one_row(batch, i)), together[i : i + 1], 1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -68,7 +68,7 @@ def test_padding_changes_little_in_bfloat16(name):
     with torch.autocast("cpu", torch.bfloat16):
         together = model(batch).float()
         alone = torch.cat([model(one_row(batch, i)).float() for i in range(4)])
-    torch.testing.assert_close(alone, together, atol=2e-2, rtol=0)
+    assert_close(alone, together, 2e-2)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -140,7 +140,7 @@ def test_attention_heads_are_those_of_torch():
     reference.load_state_dict({key + kind: getattr(part, kind) for key, part in pairs.items() for kind in kinds})
     x, mask = torch.randn(3, 6, 20), torch.arange(6) < torch.tensor([6, 2, 4])[:, None]
     expected = reference(x, src_key_padding_mask=~mask)
-    torch.testing.assert_close(layer(x, mask)[mask], expected[mask], atol=1e-5, rtol=0)
+    assert_close(layer(x, mask)[mask], expected[mask], 1e-5)
 
 
 def test_an_lstm_of_rows_of_different_lengths_is_torchs_packed_one():
@@ -154,7 +154,7 @@ def test_an_lstm_of_rows_of_different_lengths_is_torchs_packed_one():
     packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
     expected, _ = nn.utils.rnn.pad_packed_sequence(reference(packed)[0], batch_first=True)
     mask = torch.arange(7) < lengths[:, None]
-    torch.testing.assert_close(ours(x, lengths)[mask], expected[mask], atol=1e-5, rtol=0)
+    assert_close(ours(x, lengths)[mask], expected[mask], 1e-5)
 
 
 def test_n_grams_include_the_current_token():
@@ -189,7 +189,7 @@ def test_a_convolution_is_torchs():
     ours.weight.data = reference.weight.data.transpose(1, 2).flatten(1)
     ours.bias.data = reference.bias.data
     x = torch.randn(4, 7, 6)
-    torch.testing.assert_close(ours(x), reference(x.transpose(1, 2)).transpose(1, 2), atol=1e-5, rtol=0)
+    assert_close(ours(x), reference(x.transpose(1, 2)).transpose(1, 2), 1e-5)
 
 
 @pytest.mark.parametrize("tokens", [5, layers.PLAIN_ATTENTION + 1])
@@ -198,7 +198,7 @@ def test_attention_is_torchs(tokens):
     query, key, value = torch.randn(3, 2, 4, tokens, 8)
     mask = (torch.arange(tokens) < torch.tensor([tokens, 2])[:, None])[:, None, None]
     expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    torch.testing.assert_close(layers.attention(query, key, value, mask), expected, atol=1e-5, rtol=0)
+    assert_close(layers.attention(query, key, value, mask), expected, 1e-5)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
