@@ -151,10 +151,11 @@ class LabelledFile:
         """The class index of each span, -1 if the span is no label."""
         hashes = _hashes(codes, starts, ends, self.spelled.shape[1])
         row = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        same = (self.hashes[row] == hashes) & (self.lengths[row] == ends - starts)
-        for i in range(self.spelled.shape[1]):  # the code points too, since two spans may have the same hash
+        lengths = ends - starts
+        same = (self.hashes[row] == hashes) & (self.lengths[row] == lengths)
+        for i in range(lengths[same].max(initial=0)):  # the code points too, since two spans may have the same hash
             code = codes[np.minimum(starts + i, len(codes) - 1)]
-            same &= (code == self.spelled[row, i]) | (i >= ends - starts)
+            same &= (code == self.spelled[row, i]) | (i >= lengths)
         return np.where(same, self.values[row], -1)
 
     def _label_range(self):
