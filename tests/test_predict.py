@@ -18,7 +18,7 @@ import torch
 import predict
 import run
 from cli.console import UserError
-from conftest import FIXTURES, ROOT, command, here, script
+from conftest import FIXTURES, ROOT, command, here, inside, script
 from engine.predictions import Lines
 from engine.predictor import WORKERS, Predict
 from models import NETWORKS
@@ -229,7 +229,7 @@ def test_a_bad_line_far_down_is_told_and_leaves_no_output(trained, tmp_path, man
     with open(tmp_path / "many.txt", "ab") as file:
         file.write("坏\n".encode("gb18030"))
     arguments = ("--dataset", trained, "--input", tmp_path / "many.txt", "--output", tmp_path / "out.tsv")
-    done = script("predict.py", *arguments, check=False)
+    done = inside("predict.py", *arguments, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[1:] == [
         f"predict.py: {tmp_path / 'many.txt'}, line 20001: not UTF-8. Save it as UTF-8"
@@ -255,7 +255,7 @@ def test_half_a_surrogate_pair_is_a_text(trained, tmp_path):
 
 
 def test_top_k_and_jsonl(trained, tmp_path):
-    script("predict.py", "--checkpoint", trained / "saved_dict" / "TextCNN.ckpt", "--top_k", 9, *TEXTS,
+    inside("predict.py", "--checkpoint", trained / "saved_dict" / "TextCNN.ckpt", "--top_k", 9, *TEXTS,
            "--output", tmp_path / "o.jsonl")  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
     assert rows[2] == {"text": "", "label": None, "probability": 0.0, "top_k": []}
@@ -265,9 +265,9 @@ def test_top_k_and_jsonl(trained, tmp_path):
             assert row["top_k"][0] == [row["label"], row["probability"]]
             assert {label for label, _ in row["top_k"]} == {"财经", "房产", "股票"}
             assert math.isclose(sum(value for _, value in row["top_k"]), 1, abs_tol=1e-3)
-    plain = script("predict.py", "--dataset", trained, "--format", "jsonl", TEXTS[0]).stdout
+    plain = inside("predict.py", "--dataset", trained, "--format", "jsonl", TEXTS[0]).stdout
     assert json.loads(plain) == {key: rows[0][key] for key in ("text", "label", "probability")}
-    header, (row,) = rows_of(script("predict.py", "--dataset", trained, "--top_k", 2, "有\t标签").stdout)
+    header, (row,) = rows_of(inside("predict.py", "--dataset", trained, "--top_k", 2, "有\t标签").stdout)
     assert header == ["text", "label", "probability", "label_2", "probability_2"]
     assert len(row) == 5
     assert row[0] == "有 标签"
@@ -284,7 +284,7 @@ def test_words_are_segmented_as_in_training(tiny, tmp_path, monkeypatch):
 def test_bad_input_ends_in_one_line_and_leaves_no_output(trained, tmp_path):
     (tmp_path / "a.csv").write_text("text,n\n新闻,1\n新闻\n", encoding="utf-8")
     arguments = ("--dataset", trained, "--input", tmp_path / "a.csv", "--output", tmp_path / "out.tsv")
-    done = script("predict.py", *arguments, check=False)
+    done = inside("predict.py", *arguments, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[1:] == [f"predict.py: {tmp_path / 'a.csv'}, line 3: 1 fields, the header has 2"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

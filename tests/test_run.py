@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import run
-from conftest import ENVIRONMENT, ROOT, command, here, sample_rows, script, write_dataset
+from conftest import ENVIRONMENT, ROOT, command, here, inside, sample_rows, script, write_dataset
 from models import NETWORKS
 
 SMALL = ("--num_epochs", 2, "--embed", 16, "--bigram_vocab", 999, "--device", "cpu")
@@ -95,19 +95,19 @@ def interrupt(how, state, *arguments):
 def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)])
     arguments = ("run.py", "--dataset", dataset, *SMALL)
-    done = script(*arguments, "--resume")
+    done = inside(*arguments, "--resume")
     assert "Nothing to resume" in done.stderr
     assert "Test Acc" in done.stdout
-    finished = script(*arguments, "--resume")
+    finished = inside(*arguments, "--resume")
     assert "This run is finished" in finished.stderr
     assert "Iter" not in finished.stdout
     with open(dataset / "data" / "train.txt", "a", encoding="utf-8") as file:
         file.write("大好天气\t0\n")
-    refused = script(*arguments, "--resume", "--pad_size", 9, check=False)
+    refused = inside(*arguments, "--resume", "--pad_size", 9, check=False)
     assert refused.returncode == 2
     assert "there, 9 here" in refused.stderr
     assert re.search(r"train.txt is '\w+' there", refused.stderr)
-    assert "Test Acc" in script(*arguments).stdout  # without --resume it is trained anew
+    assert "Test Acc" in inside(*arguments).stdout  # without --resume it is trained anew
 
 
 @pytest.mark.parametrize("model", NETWORKS)
@@ -124,7 +124,7 @@ def test_one_row_one_class_is_trained_at_the_first_epochs_end(tmp_path, monkeypa
 def test_the_model_saved_is_not_that_of_step_0(tmp_path):
     rows = sample_rows("train", {7, 8}, 100)
     dataset = write_dataset(tmp_path / "d", [f"类{i}" for i in range(10)], rows)
-    done = script("run.py", "--dataset", dataset, "--num_epochs", 8, "--device", "cpu")
+    done = inside("run.py", "--dataset", dataset, "--num_epochs", 8, "--device", "cpu")
     assert done.stdout.count("Iter:") == 8
     assert "Test Acc: 100.00%" in done.stdout
     assert "has no row of 8 classes: 类0, 类1" in done.stderr
@@ -146,18 +146,18 @@ def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)])
     vectors = tmp_path / "v.txt"
     vectors.write_text("好 9 9 9\n坏 -9 -9 -9\n", encoding="utf-8")
-    made = script("utils.py", "--dataset", dataset, "--vectors", vectors)
+    made = inside("utils.py", "--dataset", dataset, "--vectors", vectors)
     assert "embedding_v.npz: 2 of 4 tokens found, 3 wide; the others start random" in made.stderr
     still = ("--num_epochs", 1, "--learning_rate", 1e-9, "--device", "cpu")
-    done = script("run.py", "--dataset", dataset, *still)
+    done = inside("run.py", "--dataset", dataset, *still)
     assert "Vectors: embedding_v.npz, 3 wide, for 2 of 4 tokens; the others start random" in done.stderr
     content = torch.load(dataset / "saved_dict" / "TextCNN.ckpt", weights_only=True)
     place = content["vocabulary"]["tokens"].index("好")
     assert content["weights"]["embedding.tokens.weight"][place].tolist() == pytest.approx([9, 9, 9])
-    refused = script("run.py", "--dataset", dataset, "--embed", 5, check=False)
+    refused = inside("run.py", "--dataset", dataset, "--embed", 5, check=False)
     assert "--embed 5, but the vectors" in refused.stderr
     fast = ("--model", "FastText", "--n_gram_vocab", 99, "--embedding", "pre_trained")
-    assert "FastText starts from random vectors" in script("run.py", "--dataset", dataset, *fast, *still).stderr
+    assert "FastText starts from random vectors" in inside("run.py", "--dataset", dataset, *fast, *still).stderr
 
 
 @pytest.mark.parametrize(
@@ -186,15 +186,15 @@ def test_a_mistaken_flag_is_told(arguments, message, monkeypatch, capsys):
     ],
 )
 def test_a_mistake_ends_in_one_line(arguments, message):
-    done = script("run.py", *arguments, check=False)
+    done = inside("run.py", *arguments, check=False)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-def test_bad_rows_are_told_by_the_script(tmp_path):
+def test_bad_rows_are_told_by_the_inside(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], "好天气\t0\n坏天气\n坏天气\t7\n")
-    done = script("run.py", "--dataset", dataset, check=False)
+    done = inside("run.py", "--dataset", dataset, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[0].startswith(
         f"run.py: {dataset / 'data' / 'train.txt'}: 2 bad rows of 3; expected"
@@ -204,12 +204,12 @@ def test_bad_rows_are_told_by_the_script(tmp_path):
 
 def test_long_rows_are_told(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好" * 50, 0), ("坏天气", 1)])
-    done = script("run.py", "--dataset", dataset, *SMALL)
+    done = inside("run.py", "--dataset", dataset, *SMALL)
     assert "1 of 2 training rows (50.0%) are longer than 32 tokens and are cut; --pad_size 50 keeps 99 %" in done.stderr
 
 
 def test_help_shows_the_models_own_defaults():
-    text = re.sub(r"\s+", " ", script("run.py", "--model", "TextRNN", "--help").stdout)
+    text = re.sub(r"\s+", " ", inside("run.py", "--model", "TextRNN", "--help").stdout)
     assert "--num_layers NUM_LAYERS LSTM layers (default: 2)" in text
     assert "hyper-parameters of TextRNN" in text
     assert "--filter_sizes" not in text
@@ -237,9 +237,7 @@ def test_the_readmes_name_every_script():
     ],
 )
 def test_a_flag_that_cannot_be_used_ends_in_one_line(tiny, tmp_path, flags, message):
-    done = script(
-        "run.py", "--dataset", tiny, "--output", tmp_path, "--device", "cpu", *flags, check=False, cwd=tmp_path
-    )
+    done = inside("run.py", "--dataset", tiny, "--output", tmp_path, "--device", "cpu", *flags, check=False)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cli.console import duration
-from conftest import batches_of, script, write_dataset
+from conftest import batches_of, inside, write_dataset
 from engine.losses import Loss
 from train_eval import PATIENCE, default_eval_every, evaluate
 
@@ -56,7 +56,7 @@ def test_training_stops_early(tmp_path):
     rows = [("好天气", 0), ("坏天气", 1)]
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], rows * 4, dev=[("好天气", 1), ("坏天气", 0)])
     settings = ("--num_epochs", 50, "--require_improvement", 2, "--learning_rate", 0.05, "--device", "cpu")
-    done = script("run.py", "--model", "TextCNN", "--dataset", dataset, *settings)
+    done = inside("run.py", "--model", "TextCNN", "--dataset", dataset, *settings)
     assert "No optimization for a long time, auto-stopping..." in done.stdout
     assert 1 + PATIENCE <= done.stdout.count("Iter:") < 20
 
@@ -64,7 +64,7 @@ def test_training_stops_early(tmp_path):
 def test_a_loss_that_is_not_finite_is_told(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)] * 4)
     settings = ("--num_epochs", 5, "--batch_size", 1, "--learning_rate", 1e30, "--device", "cpu")
-    done = script("run.py", "--model", "DPCNN", "--dataset", dataset, *settings, check=False)
+    done = inside("run.py", "--model", "DPCNN", "--dataset", dataset, *settings, check=False)
     assert done.returncode == 2
     assert "the loss is not a finite number at step" in done.stderr
     assert "lower --learning_rate" in done.stderr
