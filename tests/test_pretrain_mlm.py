@@ -12,7 +12,7 @@ import transformers
 import pretrain_mlm
 import pretrain_run
 from cli.console import UserError
-from conftest import here, pieces, sample_rows, script, write_encoder
+from conftest import here, inside, pieces, sample_rows, script, write_encoder
 from engine.masking import MaskedBatches
 from pretrain_mlm import hold_out
 from test_run import KILL, interrupt
@@ -122,7 +122,7 @@ def test_training_goes_on_from_an_encoder(corpus, tmp_path, monkeypatch, capsys,
 
 def test_an_interrupted_training_resumes_to_the_same_weights(corpus, encoder, tmp_path):
     settings = ("pretrain_mlm.py", "--corpus", *corpus, "--init", encoder, *FEW, "--num_epochs", 8, "--eval_every", 5)
-    script(*settings, "--output", tmp_path / "whole")
+    inside(*settings, "--output", tmp_path / "whole")
     broken = ("--output", tmp_path / "broken")
     interrupt(KILL, tmp_path / "broken" / "saved_dict" / "mlm.resume", *settings, *broken)
     done = script(*settings, *broken, "--resume")
@@ -130,7 +130,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(corpus, encoder, tm
     expected, found = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
     assert expected == found
     assert not list(tmp_path.glob("broken/new.tmp"))
-    again = script(*settings, *broken, "--resume")
+    again = inside(*settings, *broken, "--resume")
     assert "Iter" not in again.stdout
     loss, perplexity = re.search(r"Best Val Loss: +([\d.]+),  Perplexity: ([\d.]+)", again.stdout).groups()
     assert math.exp(float(loss)) == pytest.approx(float(perplexity), rel=0.06)

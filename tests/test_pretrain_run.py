@@ -11,7 +11,7 @@ import torch
 import pretrain_predict
 import pretrain_run
 from cli.console import UserError
-from conftest import here, sample_rows, script, write_dataset, write_encoder
+from conftest import here, inside, sample_rows, script, write_dataset, write_encoder
 from models import ENCODERS
 from pretrain_predict import Predict
 from test_run import KILL, interrupt, weights
@@ -125,7 +125,7 @@ def test_an_interrupted_fine_tuning_resumes_to_the_same_weights(tiny, encoder, t
     settings = ("pretrain_run.py", "--dataset", tiny, "--bert_path", encoder, "--device", "cpu", "--num_epochs", 12)
     settings += ("--batch_size", 8, "--eval_every", 5)
     whole, broken = ("--output", tmp_path / "whole"), ("--output", tmp_path / "broken")
-    script(*settings, *whole)
+    inside(*settings, *whole)
     interrupt(KILL, tmp_path / "broken" / "saved_dict" / "bert.resume", *settings, *broken)
     script(*settings, *broken, "--resume")
     expected, resumed = (weights(tmp_path / name / "saved_dict" / "bert.ckpt") for name in ("whole", "broken"))

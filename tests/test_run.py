@@ -66,7 +66,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tiny, tmp_path, model, h
     settings += ("--batch_size", 8, "--require_improvement", 100000, "--eval_every", 5)
     settings += ("--n_gram_vocab", 5000) if model == "FastText" else ("--hidden_size", 32)
     whole, broken = ("--output", tmp_path / "whole"), ("--output", tmp_path / "broken")
-    script("run.py", *settings, *whole)
+    inside("run.py", *settings, *whole)
     interrupt(how, tmp_path / "broken" / "saved_dict" / f"{model}.resume", "run.py", *settings, *broken)
     done = script("run.py", *settings, *broken, "--resume")
     assert int(re.search(r"Iter: +(\d+)", done.stdout)[1]) > 5  # not from the beginning
