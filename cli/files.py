@@ -55,7 +55,7 @@ def replacing(path, mode="wb", **kwargs):
             with open(target, mode, **kwargs) as file:
                 yield file
             return
-        name = f"{target.name[:100]}.{secrets.token_hex(4)}.tmp"
+        name = f"{target.name[:40]}.{secrets.token_hex(4)}.tmp"
         with open(target.with_name(name), mode.replace("w", "x"), **kwargs) as file:
             temporary = target.with_name(name)
             yield file

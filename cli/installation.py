@@ -39,7 +39,8 @@ def problem(requirements=REQUIREMENTS, python=sys.version_info):
             problems.append(f"{name} is not installed")
         elif _parts(found) < _parts(needed):
             problems.append(f"{name} {found} is older than {needed}")
-    command = f"python -m pip install -r {os.path.relpath(requirements)}"
+    here = requirements.drive == Path.cwd().drive  # Windows has no relative path to another drive
+    command = f"python -m pip install -r {os.path.relpath(requirements) if here else requirements}"
     return f"{', '.join(problems)}; install what is needed: {command}" if problems else None
 
 

@@ -99,7 +99,7 @@ def is_of_format(content, fields):
         isinstance(content, dict)
         and type(content.get("format")) is int
         and content["format"] == FORMAT
-        and all(isinstance(content.get(name), kind) for name, kind in fields.items())
+        and all(isinstance(content.get(name), expected) for name, expected in fields.items())
     )
 
 
@@ -141,8 +141,11 @@ def read(path, device="cpu"):
         if not all(tensor.numel() * tensor.element_size() <= size for tensor in _tensors(content)):
             raise ValueError("a tensor larger than the file")
         digest = content.pop("digest", None) if isinstance(content, dict) else None
-        # files of earlier versions have no digest, but the checksums of their zip members
-        if digest != _digest(content) if digest is not None else zipfile.ZipFile(path).testzip():
+        if digest is not None:
+            damaged = digest != _digest(content)
+        else:  # of an earlier version: the members of a zip file have checksums; older files are no zip files
+            damaged = zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip()
+        if damaged:
             raise ValueError("another digest or checksum")
         return content
     except FileNotFoundError as error:

@@ -55,7 +55,7 @@ class State:
         content = broadcast_object(self._read() if RANK == 0 else None)
         if content is None:
             return None
-        saved, own = (
+        saved, own = (  # as text, which can be compared whatever a damaged file holds
             {name: repr(value) for name, value in f.items()} for f in (content["fingerprint"], self.fingerprint)
         )
         differences = [

@@ -51,16 +51,18 @@ def arriving_blocks(file):
 
     An empty block says that the next line has not arrived yet: time to answer those before it. (Windows cannot tell.)
     """
-    rest, descriptor = b"", file.fileno()
+    rest, descriptor = bytearray(), file.fileno()
     while piece := os.read(descriptor, BLOCK):
-        lines, newline, rest = (rest + piece).rpartition(b"\n") if b"\n" in piece else (b"", b"", rest + piece)
+        rest += piece
+        if b"\n" in piece:
+            end = rest.rfind(b"\n") + 1
+            yield bytes(rest[:end])
+            del rest[:end]
         check_length("standard input", rest)
-        if newline:
-            yield lines + newline
         if sys.platform != "win32" and not select.select([descriptor], [], [], 0)[0]:
             yield b""
     if rest:
-        yield rest
+        yield bytes(rest)
 
 
 def decode(path, content, lines, advise=False):

@@ -54,8 +54,10 @@ def test_fasttexts_checkpoint_stays_under_100_mb(tmp_path):
     assert (tmp_path / "m.ckpt").stat().st_size < 100e6
 
 
-def test_an_earlier_toolkits_weights_are_refused_with_the_reason(tmp_path):
-    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "old.ckpt")
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_an_earlier_toolkits_weights_are_refused_with_the_reason(tmp_path, is_zip):
+    weights = torch.nn.Linear(2, 2).state_dict()
+    torch.save(weights, tmp_path / "old.ckpt", _use_new_zipfile_serialization=is_zip)
     with pytest.raises(UserError, match="holds weights alone, as the earlier toolkit saved them: classes"):
         checkpoint.load(tmp_path / "old.ckpt")
 
