@@ -1,4 +1,4 @@
-"""How the training of encoders differs: parameter groups, frozen layers, warm-up. The loop is `train_eval`'s."""
+"""How the training of encoders differs: parameter groups and frozen layers. The loop is `train_eval`'s."""
 
 import torch
 
@@ -35,15 +35,3 @@ def freeze(encoder, count):
     for layer in layers[: count + 1 if count else 0]:
         for weight in layer:
             weight.requires_grad_(False)
-
-
-def warmup_and_decay(warmup):
-    """The schedule that rises for this share of the steps and then falls to zero, both linearly."""
-
-    def factor(step, steps):
-        rising = warmup * steps
-        if step + 1 <= rising:
-            return (step + 1) / rising
-        return min(1.0, (steps - step) / (steps - rising))
-
-    return factor

@@ -25,11 +25,12 @@ from cli.console import Parser, UserError, duration, echo, number, reason, say
 from cli.files import move
 from engine.device import Compute, describe_device
 from engine.masking import MaskedBatches
+from engine.optimizers import warmup_and_decay
 from engine.runs import Output, Run, Updates, add_training_flags, training
 from models import encoder_files
 from models.base import DataSpec, add_config_flags, config_of
 from models.mlm import Config, Model
-from pretrain_eval import make_optimizers, warmup_and_decay
+from pretrain_eval import make_optimizers
 from text.files import decode, lines_of
 from text.rows import concatenate, gather
 from text.wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces

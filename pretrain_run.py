@@ -20,15 +20,17 @@ import torch
 from cli.console import Parser, UserError, duration, echo, number, say
 from cli.files import ROOT, default_dataset, shown
 from engine.checkpoint import Classifier
+from engine.counting import add_evidence
 from engine.device import Compute, describe_device
+from engine.optimizers import warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
 from models import ENCODERS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from models.encoder_files import digest_of_weights, fits_weights, read_config, weights_file
-from pretrain_eval import freeze, make_optimizers, warmup_and_decay
+from pretrain_eval import freeze, make_optimizers
 from text.wordpieces import check_unknown, read_wordpieces
 from train_eval import train_and_test
-from utils import add_dataset_flag, read_dataset, say_what_is_cut
+from utils import add_dataset_flag, read_dataset, read_whole
 
 
 def parse_args():
@@ -83,15 +85,17 @@ def main():
     classes = dataset.classes
     echo(f"Vocab size: {len(vocabulary)}")
     check_unknown(vocabulary, dataset.train.rows, f"use the vocab.txt of the encoder in {args.bert_path}")
-    say_what_is_cut(dataset.train.rows, config.pad_size, encoder.get("max_position_embeddings"))
+    config = read_whole(config, dataset.train.rows, encoder.get("max_position_embeddings"))
     with training(compute.device, Output(args.output or args.dataset, args.model)):
         torch.manual_seed(args.seed)
         model = build(args, config, DataSpec(len(classes), len(vocabulary), encoder))
+        layers = model.embedding.layers()
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         weights = "random weights" if args.scratch else source.name
         say(f"Encoder: {args.bert_path} ({encoder['model_type']}, {weights})")
         say(f"Device: {describe_device(compute.device)}")
-        layers = model.embedding.layers()
+        batches = dataset.batches("train", config.pad_size, compute.device)
+        model, config = add_evidence(model, config, batches, len(classes), args.seed)
         optimizers = make_optimizers(model.to(compute.device), config, layers, args.layer_decay)
         updates = Updates(optimizers, warmup_and_decay(config.warmup), config.max_norm, args.accumulate)
         fingerprint = {"encoder": encoder, "weights": source and digest_of_weights(source)}

@@ -18,14 +18,15 @@ import torch
 from cli.console import Parser, UserError, duration, echo, say
 from cli.files import default_dataset, digest_of
 from engine.checkpoint import Classifier
+from engine.counting import add_evidence
 from engine.device import Compute, describe_device
-from engine.optimizers import make_optimizers
+from engine.optimizers import make_optimizers, warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
 from models import NETWORKS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
 from train_eval import train_and_test
-from utils import add_dataset_flag, add_text_flags, read_dataset, say_what_is_cut
+from utils import add_dataset_flag, add_text_flags, read_dataset, read_whole
 
 
 def parse_args():
@@ -67,7 +68,7 @@ def main():
     dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
     classes, vocabulary = dataset.classes, dataset.vocabulary
     echo(f"Vocab size: {len(vocabulary)}")
-    say_what_is_cut(dataset.train.rows, config.pad_size)
+    config = read_whole(config, dataset.train.rows)
     weights, digest = read_vectors(args, config, vocabulary)
     if weights is not None:
         config = dataclasses.replace(config, embed=weights.shape[1])
@@ -76,9 +77,12 @@ def main():
         model = model_module(args.model).Model(config, DataSpec(len(classes), len(vocabulary)))
         if weights is not None:
             model.embedding.load(weights)
+        batches = dataset.batches("train", config.pad_size, compute.device)
+        model, config = add_evidence(model, config, batches, len(classes), args.seed)
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         say(f"Device: {describe_device(compute.device)}")
-        updates = Updates(make_optimizers(model.to(compute.device), config.learning_rate), accumulate=args.accumulate)
+        optimizers = make_optimizers(model.to(compute.device), config.learning_rate)
+        updates = Updates(optimizers, warmup_and_decay(0.0), accumulate=args.accumulate)
         fingerprint = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
         classifier = Classifier(args.model, config, classes, vocabulary, None, model)
         train_and_test(run_of_classifier(args, compute, classifier, dataset, updates, fingerprint), dataset)

@@ -30,7 +30,10 @@ PATIENCE = 3  # validations at least, before a training stops early
 
 
 def train(run):
-    """Trains `run.model` and gives the best one by validation loss to `run.keep`. Returns the Progress.
+    """Trains `run.model` and gives the best one by validation to `run.keep`. Returns the Progress.
+
+    The best one has the highest accuracy and, of equal ones, the lowest loss: the loss rises from some epoch on, since
+    the model becomes too certain, while the accuracy still rises.
 
     Raises UserError if a loss is not finite, or if the state to resume from is of another run.
     """
@@ -124,9 +127,10 @@ def validate(run, progress, tally, writer, start):
     point |= {"dev_loss": dev_loss, "dev_accuracy": dev_accuracy}
     progress.history.append(point)
     progress.seconds = time.monotonic() - start
-    better = dev_loss < progress.best_loss
+    better = (dev_accuracy, -dev_loss) > (progress.best_accuracy, -progress.best_loss)
     if better:
-        progress.best_loss, progress.best_step, progress.validations_since_best = dev_loss, progress.step, 0
+        progress.best_accuracy, progress.best_loss = dev_accuracy, dev_loss
+        progress.best_step, progress.validations_since_best = progress.step, 0
         if RANK == 0:
             run.keep(point)
     else:

@@ -8,6 +8,7 @@ A dataset is a directory with `data/class.txt`, one class a line, and `data/{tra
 
 from cli.start import run_script
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from text.rows import Rows, ids_dtype, texts_of
 from text.vocabulary import SEGMENTERS, TokenCounter, Vocabulary, choose_segmenter
 from text.wordpieces import WordPieces
 
+LEAST = 32  # tokens that are read of a row
 SEGMENTER_ROWS = 10000  # rows of train.txt that decide its segmenter
 
 
@@ -147,20 +149,30 @@ def _choose_segmenter(path, classes, segmenter):
     return segmenter, [f"Segmenter: {segmenter} (train.txt {why}; --segmenter chooses another)"]
 
 
-def say_what_is_cut(rows, pad_size, most=None):
-    """Reports how many rows are longer than `pad_size`. most: the largest `pad_size` that the model supports."""
+def read_whole(config, rows, positions=None):
+    """The Config with the `pad_size` for these rows if its own is 0; reports how many rows are cut.
+
+    It keeps the share `whole` of the rows whole, as far as the model can afford that, and has at least 32 tokens.
+    positions: the largest `pad_size` that the model supports.
+    """
     counts = np.zeros(1, np.int64)  # of rows of each length
     for lengths in rows.length_blocks():
         found = np.bincount(lengths, minlength=len(counts))
         found[: len(counts)] += counts
         counts = found
-    total, cut = int(counts.sum()), int(counts[pad_size + 1 :].sum())
+    total = int(counts.sum())
+    needed = int(np.searchsorted(counts.cumsum(), math.ceil(config.whole * total)))  # to keep that share whole
+    if not config.pad_size:
+        size = max(LEAST, min(needed, config.affordable))
+        config = dataclasses.replace(config, pad_size=min(size, positions or size))
+        say(f"Tokens read of a row: {config.pad_size} (--pad_size reads more or fewer)")
+    cut = int(counts[config.pad_size + 1 :].sum())
     if cut:
-        whole = int(np.searchsorted(counts.cumsum(), math.ceil(0.99 * (total - 1)) + 1))
-        advice = f"; --pad_size {whole} keeps 99 % whole" if whole > pad_size else ""
-        advice += f", but this encoder reads at most {most}" if advice and most and whole > most else ""
+        advice = f"; --pad_size {needed} keeps {config.whole:.0%} whole" if needed > config.pad_size else ""
+        advice += f", but this encoder reads at most {positions}" if advice and positions and needed > positions else ""
         share = f"{cut} of {total} training rows ({cut / total:.1%})"
-        say(f"{share} are longer than {pad_size} tokens and are cut{advice}")
+        say(f"{share} are longer than {config.pad_size} tokens and are cut{advice}")
+    return config
 
 
 def add_dataset_flag(parser):

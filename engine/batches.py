@@ -20,6 +20,7 @@ class Batch(NamedTuple):
     lengths: torch.Tensor  # (B,) int64
     labels: torch.Tensor  # (B,) int64
     positions: torch.Tensor | None = None  # (M,) of flattened tokens, if these have the labels and not the rows
+    evidence: torch.Tensor | None = None  # (B, T, N * C), what `models.evidence` adds
 
     @property
     def mask(self):
@@ -78,9 +79,14 @@ class Batches:
             pool[:] = pool[np.argsort(self.lengths[pool], kind="stable")]
         return Plan(order, batch_size, rng.permutation(-(-len(order) // batch_size)))
 
-    def by_length(self):
-        """Batches for evaluation and prediction, as arrays of row ids, the longest first; without empty rows."""
-        order = np.argsort(self.limit - self.lengths, kind="stable")[: np.count_nonzero(self.lengths)]
+    def by_length(self, row_ids=None):
+        """Batches for evaluation and prediction, as arrays of row ids, the longest first; without empty rows.
+
+        row_ids: the rows to take, by default all.
+        """
+        row_ids = np.arange(len(self.lengths)) if row_ids is None else row_ids
+        lengths = self.lengths[row_ids]
+        order = row_ids[np.argsort(self.limit - lengths, kind="stable")[: np.count_nonzero(lengths)]]
         start = 0
         while start < len(order):
             end = start + max(1, BATCH_TOKENS // int(self.lengths[order[start]]))

@@ -15,6 +15,8 @@ from cli.files import replacing
 from cli.installation import versions
 from models import ENCODERS, NETWORKS, model_module, trainer
 from models.base import DataSpec, at_most
+from models.counts import Counts
+from models.evidence import with_evidence
 from models.tables import Table
 from text.vocabulary import Vocabulary
 from text.wordpieces import WordPieces
@@ -57,6 +59,7 @@ def save(path, classifier):
         "encoder": classifier.encoder,
         "weights": weights,
         "metrics": classifier.metrics,
+        "evidence": getattr(classifier.model, "content", None),
         "versions": versions(*PACKAGES),
     }
     write(path, content)
@@ -81,10 +84,12 @@ def load(path, device="cpu"):
             raise UserError("the classes are not names")
         vocabulary_class = WordPieces if "tokenizer" in content["vocabulary"] else Vocabulary
         vocabulary = vocabulary_class(**content["vocabulary"])
-        config = module.Config(**content["config"])
+        config = module.Config(**{"evidence": 0} | content["config"])  # earlier versions had none
         encoder = content.get("encoder")
+        counts = Counts.unpacked(content["evidence"]) if config.evidence else None
         with at_most(sum(weight.numel() for weight in weights.values()), path), torch.device(device), _Undrawn():
             model = module.Model(config, DataSpec(len(classes), len(vocabulary), encoder))
+            model = with_evidence(model, config, counts).to(device)
         model.load_state_dict(weights)
     except torch.OutOfMemoryError:
         raise
@@ -169,7 +174,8 @@ def _digest(content):
     def add(value):
         if isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            if value.numel():  # an empty tensor may have strides of 0, which `view` refuses
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         elif isinstance(value, (dict, list, tuple)):
             digest.update(f"{len(value)} of {'pairs' if isinstance(value, dict) else 'items'} ".encode())
             for item in value.items() if isinstance(value, dict) else value:

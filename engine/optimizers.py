@@ -1,4 +1,4 @@
-"""The optimizers of a network's parameters."""
+"""The optimizers of a network's parameters, and the schedule of the learning rate."""
 
 import torch
 
@@ -88,4 +88,19 @@ def make_optimizers(model, learning_rate):
     dense = [parameter for parameter in model.parameters() if not any(parameter is t.weight for t in tables)]
     optimizers = [torch.optim.Adam(dense, lr=learning_rate, fused=True)]
     optimizers += [LazyAdam(lazy, lr=learning_rate)] if lazy else []
-    return optimizers + ([RowAdagrad(bags, lr=ROW_RATE * learning_rate)] if bags else [])
+    optimizers += [RowAdagrad(bags, lr=ROW_RATE * learning_rate)] if bags else []
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["initial_lr"] = group["lr"]  # for the schedule
+    return optimizers
+
+
+def warmup_and_decay(warmup):
+    """The schedule that rises for this share of the steps and then falls to zero, both linearly."""
+
+    def factor(step, steps):
+        rising = warmup * steps
+        if step + 1 <= rising:
+            return (step + 1) / rising
+        return min(1.0, (steps - step) / (steps - rising))
+
+    return factor

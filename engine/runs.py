@@ -89,6 +89,7 @@ class Progress:
     step: int = 0  # steps done
     epoch: int = 0  # epochs done
     step_in_epoch: int = 0
+    best_accuracy: float = -1.0  # of a validation
     best_loss: float = math.inf
     best_step: int = 0
     validations_since_best: int = 0

@@ -23,7 +23,7 @@ class Model(nn.Module):
     def __init__(self, config, spec, embedding=None):
         super().__init__()
         self.num_blocks = (config.pad_size - 1).bit_length()
-        self.embedding = embedding or base.Embedding(config, spec.num_tokens)
+        self.embedding = embedding or base.Embedding(config, spec)
         self.region = layers.Convolution(self.embedding.width, config.num_filters, 3, before=1)
         self.convs = nn.ModuleList(
             layers.Convolution(config.num_filters, config.num_filters, 3, before=1) for _ in range(2)

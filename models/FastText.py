@@ -6,6 +6,7 @@ that the checkpoint has 82 MB instead of 600. They start near zero, as in fastTe
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -23,6 +24,9 @@ class Config(base.Config):
     n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and for each longer n-gram", low=1)
     n_grams: int = base.flag(3, "length of the longest n-grams", low=1, high=len(FACTORS))
     hidden_size: int = base.flag(256, "units of the hidden layer", low=1)
+
+    whole: ClassVar[float] = 1.0  # a bag of n-grams has no reason to cut
+    affordable: ClassVar[int] = 4096
 
 
 class Model(nn.Module):

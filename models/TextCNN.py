@@ -23,7 +23,7 @@ class Config(base.EmbeddingConfig):
 class Model(nn.Module):
     def __init__(self, config, spec, embedding=None):
         super().__init__()
-        self.embedding = embedding or base.Embedding(config, spec.num_tokens)
+        self.embedding = embedding or base.Embedding(config, spec)
         self.convs = nn.ModuleList(
             layers.Convolution(self.embedding.width, config.num_filters, size) for size in config.filter_sizes
         )

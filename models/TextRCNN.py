@@ -26,7 +26,7 @@ class Model(nn.Module):
     def __init__(self, config, spec, embedding=None, hidden_size=None):
         super().__init__()
         hidden = hidden_size or config.hidden_size
-        self.embedding = embedding or base.Embedding(config, spec.num_tokens)
+        self.embedding = embedding or base.Embedding(config, spec)
         self.lstm = layers.BiLSTM(self.embedding.width, hidden, config.num_layers, config.dropout)
         self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * hidden + self.embedding.width, spec.num_classes)

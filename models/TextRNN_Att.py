@@ -26,7 +26,7 @@ class Config(base.EmbeddingConfig):
 class Model(nn.Module):
     def __init__(self, config, spec):
         super().__init__()
-        self.embedding = base.Embedding(config, spec.num_tokens)
+        self.embedding = base.Embedding(config, spec)
         self.lstm = layers.BiLSTM(config.embed, config.hidden_size, config.num_layers, config.dropout)
         self.dropout = layers.Dropout(config.dropout)
         self.score = nn.Linear(2 * config.hidden_size, 1, bias=False)

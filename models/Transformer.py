@@ -53,7 +53,7 @@ class Model(nn.Module):
         if config.dim_model % config.num_head:
             raise UserError(f"--num_head {config.num_head} does not divide --dim_model {config.dim_model}")
         width = config.dim_model
-        self.embedding = base.Embedding(config, spec.num_tokens)
+        self.embedding = base.Embedding(config, spec)
         self.project = nn.Linear(config.embed, width) if config.embed != width else nn.Identity()
         self.layers = nn.ModuleList(
             Layer(width, config.hidden, config.num_head, config.dropout) for _ in range(config.num_encoder)

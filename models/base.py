@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cli.console import MOST, UserError, in_range, number, range_text
 from models.layers import Dropout
-from models.tables import Table, n_grams
+from models.tables import FACTORS, Table, n_grams
 
 
 def flag(default, help, **bounds):
@@ -39,14 +39,22 @@ class Config:
 
     num_epochs: int = flag(20, "passes over the training data", low=1)
     batch_size: int = flag(128, "rows of a training step", low=1)
-    pad_size: int = flag(32, "tokens of a row that are read, the rest is cut", low=1, high=1_000_000)
+    pad_size: int = flag(
+        0, "tokens of a row that are read, the rest is cut; 0: as many as keep nearly all whole", low=0, high=1_000_000
+    )
     learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
     require_improvement: int = flag(
         1000, "stop after this many steps, and three validations, without a better validation loss", low=1
     )
     dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
+    evidence: int = flag(
+        4, "length of the longest n-grams whose counts in each class are used; 0: none", low=0, high=len(FACTORS)
+    )
+    smoothing: float = flag(0.0, "what is added to each count of an n-gram; 0: chosen on the training rows", low=0)
 
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
+    whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
+    affordable: ClassVar[int] = 256  # up to this many tokens
 
     def __post_init__(self):
         for name, field in describe(type(self)).items():
@@ -116,19 +124,23 @@ class Embedding(Embedder):
     batch. The papers' networks have no dropout on embeddings either; without it these overfit.
     """
 
-    def __init__(self, config, num_tokens):
+    def __init__(self, config, spec):
         super().__init__()
         self.width = config.embed
-        self.tokens = nn.Embedding(num_tokens, config.embed, padding_idx=num_tokens - 1)
+        self.tokens = nn.Embedding(spec.num_tokens, config.embed, padding_idx=spec.num_tokens - 1)
         nn.init.normal_(self.tokens.weight, std=0.5)  # with torch's 1 a few thousand rows change too little
         self.tokens.weight.data[self.tokens.padding_idx] = 0
         self.bigrams = Table(config.bigram_vocab, config.embed) if config.bigram_vocab else None
+        inputs = config.evidence * spec.num_classes
+        self.evidence = nn.Linear(inputs, config.embed, bias=False) if inputs else None
         self.dropout = Dropout(config.embed_dropout)
 
     def forward(self, batch):
         x = self.tokens(batch.tokens)
         if self.bigrams:
             x = x + self.bigrams(n_grams(batch.tokens, 2), ~batch.mask)
+        if self.evidence:
+            x = x + self.evidence(batch.evidence)
         return self.dropout(x)
 
     @torch.no_grad()

@@ -20,7 +20,10 @@ class Config(base.Config):
 
     num_epochs: int = 3
     pad_size: int = base.flag(
-        32, "tokens of a row that are read, including [CLS] and [SEP], the rest is cut", low=3, high=1_000_000
+        0,
+        "tokens of a row that are read, including [CLS] and [SEP], the rest is cut; 0: as many as keep nearly all whole",
+        low=0,
+        high=1_000_000,
     )
     learning_rate: float = 5e-5
     dropout: float = base.flag(0.1, "dropout in the encoder and before the classifier", low=0, high=0.95)

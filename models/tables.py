@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+KEY_BITS = 40  # of an n-gram's key; two of a million n-grams have the same one with probability 0.4
 FACTORS = (1, 14918087, 18408749, 22801763, 27644437)  # of a token and of those before it, in an n-gram's number
 
 
@@ -86,3 +87,11 @@ def n_grams(tokens, n):
     for i in range(1, n):
         numbers = numbers + F.pad(tokens, (i, 0), value=-1)[:, :-i] * FACTORS[i]
     return numbers
+
+
+def keys_of(tokens, longest):
+    """The keys of the n-grams that end at each token, n = 1 … N, (B, T) -> (B, T, N): hashes, below 2**40."""
+    keys = torch.stack([n_grams(tokens, n) * 8 + n for n in range(1, longest + 1)], dim=2)
+    keys = (keys ^ (keys >> 29)) * -0x61C8864680B583EB  # products wrap around
+    keys = (keys ^ (keys >> 32)) * -0x3B314601E57A13AD
+    return (keys >> (64 - KEY_BITS)) & ((1 << KEY_BITS) - 1)

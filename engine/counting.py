@@ -1,0 +1,83 @@
+"""Counts the n-grams of a training split, and calibrates the evidence that they give."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from models.counts import BLOCK, MOST_ROWS, Counter
+from models.evidence import Evidence
+from models.tables import keys_of
+
+CALIBRATION_ROWS = 10_000  # training rows that the evidence is calibrated on, at most
+SMOOTHINGS = (0.1, 0.3, 1.0)  # among which the best one is chosen
+PENALTY = 1e-4  # on the squares of the weights, so that those of rare features stay small
+
+
+def add_evidence(model, config, batches, num_classes, seed):
+    """The model with the n-gram evidence of the training split's Batches, and its Config, or both as they are.
+
+    The Config gets the smoothing that was chosen if its own is 0.
+    """
+    if not config.evidence:
+        return model, config
+    model = Evidence(model, config, count(batches, num_classes, config.evidence)).to(batches.device)
+    return model, dataclasses.replace(config, smoothing=calibrate(model, batches, seed))
+
+
+def count(batches, num_classes, longest):
+    """The `models.counts.Counts` of the n-grams of up to `longest` tokens in a split's Batches."""
+    counter = Counter(num_classes)
+    start = 0
+    while start < len(batches.lengths):
+        tokens = np.cumsum(batches.lengths[start : start + MOST_ROWS], dtype=np.int64)
+        end = start + max(1, int(np.searchsorted(tokens, BLOCK // longest)))
+        keys, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for row_ids in batches.by_length(np.arange(start, min(end, len(batches.lengths)))):
+            batch = batches.cut(row_ids)
+            keys.append(keys_of(batch.tokens, longest)[batch.mask].flatten().cpu().numpy())
+            rows.append((row_ids - start).repeat(batches.lengths[row_ids].astype(np.int64) * longest))
+        counter.add(np.concatenate(keys), np.concatenate(rows), batches.labels[start:end].cpu().numpy())
+        start = end
+    return counter.finish()
+
+
+@torch.no_grad()
+def calibrate(evidence, batches, seed):
+    """Sets the factors of an `Evidence` so that the rows' sums alone classify best; returns its smoothing.
+
+    The rows are those of the training split, each left out of the counts. A smoothing of 0 is chosen here.
+    """
+    rows = np.random.default_rng(seed).permutation(len(batches.lengths))[:CALIBRATION_ROWS]
+    found = []
+    for smoothing in [evidence.smoothing] if evidence.smoothing else SMOOTHINGS:
+        evidence.smoothing = smoothing
+        parts = [batches.cut(row_ids) for row_ids in batches.by_length(rows)]
+        sums = torch.cat([evidence.train().sums(batch) for batch in parts])
+        found.append((*fit(sums, torch.cat([batch.labels for batch in parts])), smoothing))
+    _, factors, bias, evidence.smoothing = min(found, key=lambda each: each[0])
+    evidence.factors.copy_(factors.view_as(evidence.factors))
+    evidence.bias.copy_(bias)
+    return evidence.smoothing
+
+
+@torch.enable_grad()
+def fit(features, labels):
+    """The loss of a logistic regression, and its weights, (K,), which all classes share, and bias, (C,).
+
+    features: (R, C, K); labels: (R,).
+    """
+    weights = features.new_full((features.shape[2],), 0.1).requires_grad_()
+    bias = features.new_zeros(features.shape[1]).requires_grad_()
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(features @ weights + bias, labels)
+        loss = loss + PENALTY * (weights.square().sum() + bias.square().sum())
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return closure().item(), weights.detach(), bias.detach()

@@ -1,0 +1,149 @@
+"""Counts of n-grams: how many rows of each class have each of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from models.tables import KEY_BITS
+
+ROW_BITS = 63 - KEY_BITS  # of a row's index in a block, beside the key of an n-gram
+MOST_ROWS = 1 << ROW_BITS  # of a block
+BLOCK = 1 << 22  # pairs of an n-gram and a row that are counted together, at least
+MOST_PAIRS = 1 << 26  # pairs of an n-gram and a class that are kept; beyond, the rarest n-grams are dropped
+MOST_SINGLES = 1 << 22  # n-grams of one row in a table; if there are more, none is kept
+MOST_COUNTS = 1 << 27  # n-grams times classes in a table; beyond, the rarest n-grams are dropped
+
+
+class Counts(NamedTuple):
+    """The rows of each class in a training split, and those that have each n-gram."""
+
+    rows: np.ndarray  # (C,) int64, the rows of each class
+    keys: np.ndarray  # (F,) int64, sorted: the n-grams that several rows have
+    counts: np.ndarray  # (F, C), the rows of each class that have them
+    single_keys: np.ndarray  # (G,) int64, sorted: the n-grams that one row has
+    single_classes: np.ndarray  # (G,) int64, the class of that row
+
+    def packed(self):
+        """The same as plain tensors, in few bytes: most n-grams have rows of one class or two."""
+        index, classes = self.counts.nonzero()
+        values = self.counts[index, classes]
+        content = {
+            "rows": self.rows,
+            "keys": _bytes_of(self.keys),
+            "sizes": _small(np.bincount(index, minlength=len(self.keys))),
+            "classes": _small(classes),
+            "counts": np.where(values < 256, values, 0).astype(np.uint8),
+            "large": values[values > 255].astype(np.int64),  # those that do not fit, in order
+            "single_keys": _bytes_of(self.single_keys),
+            "single_classes": _small(self.single_classes),
+        }
+        return {name: torch.from_numpy(array) for name, array in content.items()}
+
+    @classmethod
+    def unpacked(cls, content):
+        """The inverse of `packed`. Raises an exception for any other content."""
+        content = {name: tensor.cpu().numpy() for name, tensor in content.items()}
+        rows, keys, single_keys = content["rows"], _keys_of(content["keys"]), _keys_of(content["single_keys"])
+        values, classes = content["counts"].astype(np.int64), content["classes"].astype(np.int64)
+        values[values == 0] = content["large"]
+        counts = np.zeros((len(keys), len(rows)), _count_dtype(values))
+        counts[np.arange(len(keys)).repeat(content["sizes"].astype(np.int64)), classes] = values
+        single_classes = content["single_classes"].astype(np.int64)
+        if len(single_classes) != len(single_keys) or not (single_classes < len(rows)).all():
+            raise ValueError("other classes")
+        return cls(rows, keys, counts, single_keys, single_classes)
+
+
+def _bytes_of(keys):
+    """Keys of 40 bits, (F,), as (F, 5) bytes."""
+    return keys.astype("<i8").view(np.uint8).reshape(-1, 8)[:, : KEY_BITS // 8].copy()
+
+
+def _keys_of(content):
+    """The inverse of `_bytes_of`."""
+    keys = np.zeros((len(content), 8), np.uint8)
+    keys[:, : KEY_BITS // 8] = content
+    keys = keys.view("<i8")[:, 0].astype(np.int64)
+    if not (np.diff(keys) > 0).all():
+        raise ValueError("keys that are not sorted")
+    return keys
+
+
+def _small(values):
+    """Numbers from 0 on in few bytes."""
+    return values.astype(np.uint8 if values.max(initial=0) < 256 else np.int32)
+
+
+def _count_dtype(values):
+    """The smallest signed type for these counts; torch has the unsigned ones for few operations."""
+    return np.min_scalar_type(-int(values.max(initial=1)))
+
+
+class Counter:
+    """Counts, for each n-gram and class, the training rows that have it, a block of rows after the other.
+
+    The memory is bounded: beyond `MOST_PAIRS` the rarest n-grams are forgotten, and counted from zero if they return.
+    """
+
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
+        self.rows = np.zeros(num_classes, np.int64)  # of each class
+        self.found, self.counts = np.zeros(0, np.int64), np.zeros(0, np.int64)  # sorted key * C + class, and its count
+        self.blocks, self.pending = [], 0
+
+    def add(self, keys, rows, labels):
+        """Counts a block of rows. keys: (M,); rows: (M,), the row of each key, an index into labels, (R,)."""
+        pairs = np.sort(keys << ROW_BITS | rows)
+        pairs = pairs[starts_of(pairs)]  # an n-gram counts once a row
+        found = np.sort((pairs >> ROW_BITS) * self.num_classes + labels[pairs & ((1 << ROW_BITS) - 1)])
+        starts = starts_of(found)
+        self.blocks.append((found[starts], np.diff(starts, append=len(found))))
+        self.rows += np.bincount(labels, minlength=self.num_classes)
+        self.pending += len(starts)
+        if self.pending > max(len(self.found), BLOCK):
+            self._merge()
+
+    def finish(self):
+        """The Counts of what was added."""
+        self._merge()
+        starts = starts_of(self.found // self.num_classes)
+        single = np.add.reduceat(self.counts, starts) == 1 if len(starts) else np.zeros(0, bool)
+        singles, least = self.found[starts[single]], 2
+        if len(singles) > MOST_SINGLES:
+            singles = singles[:0]
+        while self._forget(least) * self.num_classes > MOST_COUNTS:
+            least += 1
+        starts = starts_of(self.found // self.num_classes)
+        keys = self.found[starts] // self.num_classes
+        counts = np.zeros((len(keys), self.num_classes), _count_dtype(self.counts))
+        index = np.arange(len(keys)).repeat(np.diff(starts, append=len(self.found)))
+        counts[index, self.found % self.num_classes] = self.counts
+        return Counts(self.rows, keys, counts, singles // self.num_classes, singles % self.num_classes)
+
+    def _merge(self):
+        blocks = [(self.found, self.counts), *self.blocks]
+        found, counts = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        order = np.argsort(found, kind="stable")  # which merges sorted blocks
+        found = found[order]
+        starts = starts_of(found)
+        self.found, self.counts = found[starts], np.add.reduceat(counts[order], starts) if len(starts) else counts
+        self.blocks, self.pending, least = [], 0, 2
+        while len(self.found) > MOST_PAIRS:
+            self._forget(least)
+            least += 1
+
+    def _forget(self, least):
+        """Drops the n-grams of fewer rows than `least`; returns how many n-grams remain."""
+        if not len(self.found):
+            return 0
+        starts = starts_of(self.found // self.num_classes)
+        kept = np.add.reduceat(self.counts, starts) >= least
+        pairs = kept.repeat(np.diff(starts, append=len(self.found)))
+        self.found, self.counts = self.found[pairs], self.counts[pairs]
+        return int(kept.sum())
+
+
+def starts_of(values):
+    """The index of the first of each run of equal values, of sorted ones, (M,)."""
+    return np.flatnonzero(np.diff(values, prepend=values[:1] - 1))

@@ -1,0 +1,108 @@
+"""N-gram evidence: what the n-grams of a row say of its classes, by how often training rows of each class have them.
+
+For the n-gram f that ends at a token, n = 1 … N, and each class c, the evidence is the log-count ratio
+
+    log((a + k_fc) / (a + k_f - k_fc)) - log(K_c / (K - K_c))
+
+where k counts training rows: k_fc those of class c that have f, k_f all that have it, K_c those of the class, K all. It
+is that of Wang & Manning 2012, https://aclanthology.org/P12-2018, and makes a network wide and deep, after Cheng et al.
+2016, https://arxiv.org/abs/1606.07792. Two differences: a count that includes the row that is trained on says its
+class, which the network would learn to trust, so in training the row itself is left out (an n-gram of a single row
+then says nothing, and is not stored); and the ratios are not fixed weights, but features, of each token and of the row.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.tables import KEY_BITS, keys_of
+
+LEVELS = 6  # of the number of rows that have an n-gram: 1, 2 to 3, 4 to 7, …, and 32 or more
+
+
+class NGrams(nn.Module):
+    """A dictionary of n-grams: the index of a key among keys that are sorted, (F,), on any device."""
+
+    def __init__(self, keys):
+        super().__init__()
+        bits = min(KEY_BITS, int(4 * len(keys)).bit_length())  # buckets of the keys that start with the same bits
+        starts = np.searchsorted(keys, np.arange(1 << bits) << (KEY_BITS - bits))
+        self.shift = KEY_BITS - bits
+        self.depth = int(np.diff(starts, append=len(keys)).max(initial=0))  # keys of the fullest bucket
+        self.register_buffer("keys", torch.from_numpy(np.append(keys, np.full(self.depth, -1))), persistent=False)
+        self.register_buffer("starts", torch.from_numpy(starts.astype(np.int32)), persistent=False)
+
+    def forward(self, keys):
+        """1 + the index of each key, and 0 for others, of the shape of `keys`, int64."""
+        flat = keys.flatten()
+        start = self.starts[flat >> self.shift].long()
+        index = torch.zeros_like(flat)
+        for i in range(self.depth):
+            index += (start + (i + 1)) * (self.keys[start + i] == flat)
+        return index.view(keys.shape)
+
+
+class Evidence(nn.Module):
+    """A model with n-gram evidence: that of each token, for its `Embedding`, and that of the row, for the logits.
+
+    model: takes a Batch with `evidence` and returns logits, (B, C). counts: the `Counts` of the training split.
+    How far an n-gram is to be trusted depends on its length and on how many rows have it: each ratio is multiplied by
+    a factor for both, which `engine.counting.calibrate` sets and training changes. Overlapping n-grams are not
+    independent: the sum over a row is divided by the root of its length.
+    """
+
+    def __init__(self, model, config, counts):
+        super().__init__()
+        self.model, self.longest, self.smoothing, self.content = (
+            model,
+            config.evidence,
+            config.smoothing,
+            counts.packed(),
+        )
+        self.find, self.find_single = NGrams(counts.keys), NGrams(counts.single_keys)
+        table = np.concatenate([np.zeros_like(counts.counts, shape=(1, len(counts.rows))), counts.counts])
+        self.register_buffer("counts", torch.from_numpy(table), persistent=False)
+        singles = np.concatenate([[-1], counts.single_classes])
+        self.register_buffer("singles", torch.from_numpy(singles), persistent=False)
+        rows = torch.from_numpy(counts.rows).float() + 1
+        self.register_buffer("prior", (rows / (rows.sum() - rows)).log(), persistent=False)
+        self.factors = nn.Parameter(torch.full((config.evidence, LEVELS), 0.1))
+        self.bias = nn.Parameter(torch.zeros(len(counts.rows)))
+
+    def forward(self, batch):
+        ratios, levels = self.ratios(batch)
+        n = torch.arange(self.longest, device=levels.device)
+        ratios = ratios * self.factors[n, levels][..., None]  # (B, T, N, C)
+        logits = self.model(batch._replace(evidence=ratios.flatten(2)))
+        return logits + self.bias + ratios.sum(dim=(1, 2)) / batch.lengths[:, None].sqrt()
+
+    def sums(self, batch):
+        """What `forward` adds to the logits, before the factors, (B, C, N * LEVELS)."""
+        ratios, levels = self.ratios(batch)
+        ratios = ratios / batch.lengths[:, None, None, None].sqrt()
+        return torch.einsum("btnc,btnl->bcnl", ratios, F.one_hot(levels, LEVELS).float()).flatten(2)
+
+    def ratios(self, batch):
+        """The log-count ratios of the n-grams that end at each token, (B, T, N, C), zeros for unknown ones.
+
+        The levels, (B, T, N), are the logarithms, to base 2, of how many rows have them.
+        """
+        keys = keys_of(batch.tokens, self.longest)
+        found = self.find(keys).masked_fill_(~batch.mask[:, :, None], 0)
+        counts = self.counts[found].float()  # k_fc
+        classes = torch.arange(counts.shape[3], device=counts.device)
+        if self.training:  # without the row itself
+            counts -= ((classes == batch.labels[:, None])[:, None, None] & (found > 0)[..., None]).float()
+        else:
+            singles = self.singles[self.find_single(keys)].masked_fill_(~batch.mask[:, :, None], -1)
+            counts += classes == singles[..., None]
+        total = counts.sum(dim=3, keepdim=True)  # k_f
+        ratios = ((counts + self.smoothing) / (total - counts + self.smoothing)).log() - self.prior
+        levels = total[..., 0].clamp(1, 1 << (LEVELS - 1)).log2().long()
+        return ratios.masked_fill(total == 0, 0), levels
+
+
+def with_evidence(model, config, counts):
+    """The model, with the evidence of these Counts if its `Config` has any."""
+    return Evidence(model, config, counts) if config.evidence else model
