@@ -32,13 +32,17 @@ from utils import add_dataset_flag, add_text_flags, read_dataset, read_whole
 def parse_args():
     first = Parser(add_help=False)
     first.add_argument("--model", choices=NETWORKS, default="TextCNN", help="network; decides the defaults below")
-    name = first.parse_known_args()[0].model
+    first.add_argument("--paper", action="store_true", help="the paper's network, without what this toolkit adds to it")
+    known, _ = first.parse_known_args()
+    config = model_module(known.model).Config
     parser = Parser(__doc__, parents=[first])
     add_dataset_flag(parser)
     add_text_flags(parser)
     parser.add_argument("--embedding", help="random, pre_trained or a .npz file (the dataset's vectors, if any)")
     add_run_flags(parser)
-    add_config_flags(parser, model_module(name).Config)
+    add_config_flags(parser, config)
+    if known.paper:
+        parser.set_defaults(**config.paper)
     return parser.parse_args()
 
 

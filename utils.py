@@ -161,14 +161,14 @@ def read_whole(config, rows, positions=None):
         found[: len(counts)] += counts
         counts = found
     total = int(counts.sum())
-    needed = int(np.searchsorted(counts.cumsum(), math.ceil(config.whole * total)))  # to keep that share whole
+    needed = int(np.searchsorted(counts.cumsum(), math.ceil(config.whole * (total - 1)) + 1))
     if not config.pad_size:
         size = max(LEAST, min(needed, config.affordable))
         config = dataclasses.replace(config, pad_size=min(size, positions or size))
         say(f"Tokens read of a row: {config.pad_size} (--pad_size reads more or fewer)")
     cut = int(counts[config.pad_size + 1 :].sum())
     if cut:
-        advice = f"; --pad_size {needed} keeps {config.whole:.0%} whole" if needed > config.pad_size else ""
+        advice = f"; --pad_size {needed} keeps {config.whole * 100:.0f} % whole" if needed > config.pad_size else ""
         advice += f", but this encoder reads at most {positions}" if advice and positions and needed > positions else ""
         share = f"{cut} of {total} training rows ({cut / total:.1%})"
         say(f"{share} are longer than {config.pad_size} tokens and are cut{advice}")

@@ -10,7 +10,8 @@ from models.counts import BLOCK, MOST_ROWS, Counter
 from models.evidence import Evidence
 from models.tables import keys_of
 
-CALIBRATION_ROWS = 10_000  # training rows that the evidence is calibrated on, at most
+CALIBRATION_ROWS = 5_000  # training rows that the evidence is calibrated on, at most
+START = 0.1  # factor of the classifier's random weights, so that the evidence decides at first
 SMOOTHINGS = (0.1, 0.3, 1.0)  # among which the best one is chosen
 PENALTY = 1e-4  # on the squares of the weights, so that those of rare features stay small
 
@@ -22,6 +23,8 @@ def add_evidence(model, config, batches, num_classes, seed):
     """
     if not config.evidence:
         return model, config
+    with torch.no_grad():
+        model.classifier.weight.mul_(START)
     model = Evidence(model, config, count(batches, num_classes, config.evidence)).to(batches.device)
     return model, dataclasses.replace(config, smoothing=calibrate(model, batches, seed))
 
@@ -50,12 +53,17 @@ def calibrate(evidence, batches, seed):
     The rows are those of the training split, each left out of the counts. A smoothing of 0 is chosen here.
     """
     rows = np.random.default_rng(seed).permutation(len(batches.lengths))[:CALIBRATION_ROWS]
-    found = []
-    for smoothing in [evidence.smoothing] if evidence.smoothing else SMOOTHINGS:
-        evidence.smoothing = smoothing
-        parts = [batches.cut(row_ids) for row_ids in batches.by_length(rows)]
-        sums = torch.cat([evidence.train().sums(batch) for batch in parts])
-        found.append((*fit(sums, torch.cat([batch.labels for batch in parts])), smoothing))
+    smoothings = [evidence.smoothing] if evidence.smoothing else SMOOTHINGS
+    features, labels = {smoothing: [] for smoothing in smoothings}, []
+    evidence.train()
+    for row_ids in batches.by_length(rows):
+        batch = batches.cut(row_ids)
+        counts = evidence.count(batch)
+        for evidence.smoothing in smoothings:
+            features[evidence.smoothing].append(evidence.features(counts, batch.lengths))
+        labels.append(batch.labels)
+    labels = torch.cat(labels)
+    found = [(*fit(torch.cat(features[smoothing]), labels), smoothing) for smoothing in smoothings]
     _, factors, bias, evidence.smoothing = min(found, key=lambda each: each[0])
     evidence.factors.copy_(factors.view_as(evidence.factors))
     evidence.bias.copy_(bias)

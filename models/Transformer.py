@@ -7,6 +7,7 @@ positions learns a word separately at each position; the mean gives half a point
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -24,6 +25,8 @@ class Config(base.EmbeddingConfig):
     hidden: int = base.flag(1024, "units of the feed-forward layer", low=1)
     num_head: int = base.flag(5, "attention heads, a divisor of dim_model", low=1)
     num_encoder: int = base.flag(2, "encoder layers", low=1)
+
+    paper: ClassVar[dict] = base.EmbeddingConfig.paper | {"dropout": 0.1}
 
 
 class Layer(nn.Module):

@@ -37,10 +37,13 @@ class Config:
     Raises UserError if a value is out of its bounds.
     """
 
-    num_epochs: int = flag(20, "passes over the training data", low=1)
+    num_epochs: int = flag(5, "passes over the training data", low=1)
     batch_size: int = flag(128, "rows of a training step", low=1)
     pad_size: int = flag(
-        0, "tokens of a row that are read, the rest is cut; 0: as many as keep nearly all whole", low=0, high=1_000_000
+        0,
+        "tokens of a row that are read; 0: as many as keep nearly all rows whole",
+        low=0,
+        high=1_000_000,
     )
     learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
     require_improvement: int = flag(
@@ -55,6 +58,7 @@ class Config:
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
     whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
     affordable: ClassVar[int] = 256  # up to this many tokens
+    paper: ClassVar[dict] = {"evidence": 0, "num_epochs": 20}  # the values with which a network is that of its paper
 
     def __post_init__(self):
         for name, field in describe(type(self)).items():
@@ -74,9 +78,10 @@ class EmbeddingConfig(Config):
 
     embed: int = flag(300, "width of an embedding; that of the pre-trained vectors, if there are any", low=1)
     embed_dropout: float = flag(0.3, "dropout on the embeddings", low=0, high=0.95)
-    bigram_vocab: int = flag(50021, "buckets for the vectors of adjacent token pairs; 0 disables them", low=0)
+    bigram_vocab: int = flag(0, "buckets for the vectors of adjacent token pairs; 0 disables them", low=0)
 
     takes_vectors: ClassVar[bool] = True
+    paper: ClassVar[dict] = Config.paper | {"bigram_vocab": 0, "embed_dropout": 0.0, "dropout": 0.5}
 
 
 def describe(config_class):

@@ -46,6 +46,8 @@ class Counts(NamedTuple):
         content = {name: tensor.cpu().numpy() for name, tensor in content.items()}
         rows, keys, single_keys = content["rows"], _keys_of(content["keys"]), _keys_of(content["single_keys"])
         values, classes = content["counts"].astype(np.int64), content["classes"].astype(np.int64)
+        if len(content["large"]) != np.count_nonzero(values == 0):
+            raise ValueError("other counts")
         values[values == 0] = content["large"]
         counts = np.zeros((len(keys), len(rows)), _count_dtype(values))
         counts[np.arange(len(keys)).repeat(content["sizes"].astype(np.int64)), classes] = values

@@ -21,7 +21,7 @@ class Config(base.Config):
     num_epochs: int = 3
     pad_size: int = base.flag(
         0,
-        "tokens of a row that are read, including [CLS] and [SEP], the rest is cut; 0: as many as keep nearly all whole",
+        "tokens of a row that are read, including [CLS] and [SEP]; 0: as many as keep nearly all rows whole",
         low=0,
         high=1_000_000,
     )

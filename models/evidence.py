@@ -65,42 +65,48 @@ class Evidence(nn.Module):
         self.register_buffer("counts", torch.from_numpy(table), persistent=False)
         singles = np.concatenate([[-1], counts.single_classes])
         self.register_buffer("singles", torch.from_numpy(singles), persistent=False)
-        rows = torch.from_numpy(counts.rows).float() + 1
-        self.register_buffer("prior", (rows / (rows.sum() - rows)).log(), persistent=False)
+        rows = torch.from_numpy(counts.rows).float()
+        self.register_buffer("prior", ((rows + 1) / (rows.sum() - rows + 1)).log(), persistent=False)
         self.factors = nn.Parameter(torch.full((config.evidence, LEVELS), 0.1))
         self.bias = nn.Parameter(torch.zeros(len(counts.rows)))
 
     def forward(self, batch):
-        ratios, levels = self.ratios(batch)
+        ratios, levels = self.ratios(self.count(batch))
         n = torch.arange(self.longest, device=levels.device)
         ratios = ratios * self.factors[n, levels][..., None]  # (B, T, N, C)
         logits = self.model(batch._replace(evidence=ratios.flatten(2)))
         return logits + self.bias + ratios.sum(dim=(1, 2)) / batch.lengths[:, None].sqrt()
 
-    def sums(self, batch):
-        """What `forward` adds to the logits, before the factors, (B, C, N * LEVELS)."""
-        ratios, levels = self.ratios(batch)
-        ratios = ratios / batch.lengths[:, None, None, None].sqrt()
-        return torch.einsum("btnc,btnl->bcnl", ratios, F.one_hot(levels, LEVELS).float()).flatten(2)
+    def count(self, batch):
+        """The rows of each class that have the n-grams that end at each token, (B, T, N, C) float32.
 
-    def ratios(self, batch):
-        """The log-count ratios of the n-grams that end at each token, (B, T, N, C), zeros for unknown ones.
-
-        The levels, (B, T, N), are the logarithms, to base 2, of how many rows have them.
+        In training the row itself is left out.
         """
         keys = keys_of(batch.tokens, self.longest)
-        found = self.find(keys).masked_fill_(~batch.mask[:, :, None], 0)
-        counts = self.counts[found].float()  # k_fc
+        counts = self.counts[self.find(keys)].float()
         classes = torch.arange(counts.shape[3], device=counts.device)
-        if self.training:  # without the row itself
-            counts -= ((classes == batch.labels[:, None])[:, None, None] & (found > 0)[..., None]).float()
-        else:
-            singles = self.singles[self.find_single(keys)].masked_fill_(~batch.mask[:, :, None], -1)
-            counts += classes == singles[..., None]
-        total = counts.sum(dim=3, keepdim=True)  # k_f
-        ratios = ((counts + self.smoothing) / (total - counts + self.smoothing)).log() - self.prior
+        if not self.training:
+            counts += classes == self.singles[self.find_single(keys)][..., None]
+        elif len(batch.labels):  # one of several ranks may have a row without a label
+            counts -= (classes == batch.labels[:, None])[:, None, None].float()
+            counts.clamp_(min=0)  # of unknown n-grams, and of rows that were not counted
+        return counts * batch.mask[:, :, None, None]
+
+    def ratios(self, counts):
+        """The log-count ratios, (B, T, N, C), zeros for unknown n-grams, and the n-grams' levels, (B, T, N).
+
+        A level is the logarithm, to base 2, of how many rows have an n-gram.
+        """
+        total, a = counts.sum(dim=3, keepdim=True), self.smoothing
+        ratios = ((counts + a) / (total - counts + a)).log() - self.prior
         levels = total[..., 0].clamp(1, 1 << (LEVELS - 1)).log2().long()
-        return ratios.masked_fill(total == 0, 0), levels
+        return ratios * (total > 0), levels
+
+    def features(self, counts, lengths):
+        """What `forward` adds to the logits, before the factors, (B, C, N * LEVELS)."""
+        ratios, levels = self.ratios(counts)
+        sums = torch.einsum("btnc,btnl->bcnl", ratios, F.one_hot(levels, LEVELS).float())
+        return sums.flatten(2) / lengths[:, None, None].sqrt()
 
 
 def with_evidence(model, config, counts):

@@ -65,6 +65,18 @@ def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="c
     return Batches(rows, labels, vocabulary, limit or max(lengths), device)
 
 
+def with_evidence(model, config, num_tokens, num_classes):
+    """The model with the evidence of random rows; the last of the tokens is padding."""
+    from engine.counting import count
+    from models.evidence import Evidence
+
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(1, 40, 60)
+    ids = rng.integers(0, num_tokens - 1, lengths.sum()).astype(np.int32)
+    batches = batches_of(ids, lengths, rng.integers(0, num_classes, 60), pad=num_tokens - 1)
+    return Evidence(model, config, count(batches, num_classes, config.evidence))
+
+
 def assert_close(found, expected, tolerance):
     """Asserts that tensors differ by at most `tolerance`, or by that share of the largest value if that exceeds 1."""
     import torch

@@ -2,7 +2,7 @@ import pytest
 from test_encoder import build
 
 from cli.console import UserError
-from pretrain_eval import freeze, make_optimizers, warmup_and_decay
+from pretrain_eval import freeze, make_optimizers
 
 
 def groups_of(optimizers):
@@ -51,12 +51,3 @@ def test_frozen_layers(encoder):
     assert learning == {id(weight) for weight in model.parameters() if weight.requires_grad}
     with pytest.raises(UserError, match="--freeze 4 is out of range, the encoder has 3 layers"):
         freeze(model.embedding, 4)
-
-
-def test_the_rate_rises_and_falls():
-    factor = warmup_and_decay(0.1)
-    assert [factor(step, 100) for step in (0, 4, 9, 10, 55, 99)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 1 / 90])
-    assert max(factor(step, 100) for step in range(100)) == 1.0
-    assert [warmup_and_decay(0.0)(step, 4) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
-    assert [warmup_and_decay(1.0)(step, 4) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert warmup_and_decay(0.05)(0, 1) == 1.0

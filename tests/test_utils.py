@@ -3,8 +3,9 @@ import pytest
 
 from cli.console import UserError
 from conftest import write_dataset
+from models import model_module
 from text.rows import Rows
-from utils import read_dataset, say_what_is_cut
+from utils import read_dataset, read_whole
 
 
 def test_the_vocabulary_is_that_of_the_training_data_as_it_is_now(tmp_path):
@@ -25,14 +26,35 @@ def test_word_mode(tmp_path, capsys):
         read_dataset(directory, segmenter="jieba")
 
 
+def rows_of(lengths):
+    return Rows(np.zeros(0), np.concatenate(([0], np.cumsum(lengths))))
+
+
 @pytest.mark.parametrize(("count", "pad_size"), [(1, 3), (2, 5), (150, 10), (5000, 20), (5000, 70)])
 def test_what_is_cut_is_told_with_the_length_that_keeps_most(count, pad_size, monkeypatch, capsys):
     monkeypatch.setattr("text.rows.BLOCK", 64)
     lengths = np.random.default_rng(count).integers(4, 60, count)
-    say_what_is_cut(Rows(np.zeros(0), np.concatenate(([0], np.cumsum(lengths)))), pad_size, 50)
+    config = model_module("TextCNN").Config(pad_size=pad_size)
+    assert read_whole(config, rows_of(lengths), 50) == config
     cut, whole = (lengths > pad_size).sum(), np.quantile(lengths, 0.99, method="higher")
     told = capsys.readouterr().err
     assert told.startswith(f"{cut} of {count} training rows ({cut / count:.1%}) are longer than {pad_size}") or not cut
     assert (f"--pad_size {whole} keeps 99 % whole" in told) == (cut > 0 and whole > pad_size)
     assert ("reads at most 50" in told) == (cut > 0 and whole > 50)
     assert bool(told) == bool(cut)
+
+
+def test_pad_size_follows_the_rows(capsys):
+    config, bag = model_module("TextCNN").Config(), model_module("FastText").Config()
+    assert read_whole(config, rows_of([5, 20])).pad_size == 32
+    lengths = np.arange(1, 201)
+    assert read_whole(config, rows_of(lengths)).pad_size == 199
+    assert read_whole(bag, rows_of(lengths)).pad_size == 200
+    assert read_whole(config, rows_of(lengths), 64).pad_size == 64
+    assert read_whole(config, rows_of([5000] * 10)).pad_size == config.affordable
+    told = capsys.readouterr().err
+    assert told.count("Tokens read of a row: 199 (--pad_size reads more or fewer)") == 1
+    assert (
+        "136 of 200 training rows (68.0%) are longer than 64 tokens and are cut; --pad_size 199 keeps 99 % whole"
+        in told
+    )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cli.console import UserError
-from conftest import FIXTURES, ROOT
+from conftest import FIXTURES, ROOT, with_evidence
 from engine import checkpoint, resume
 from engine.batches import Batch
 from engine.checkpoint import Classifier
@@ -21,8 +21,8 @@ from text.vocabulary import Vocabulary
 def saved(path, name="TextCNN", **settings):
     module = model_module(name)
     vocabulary = Vocabulary(["好", "学"], "space")
-    config = module.Config(**settings)
-    model = module.Model(config, DataSpec(2, len(vocabulary))).eval()
+    config = module.Config(**{"pad_size": 32, "smoothing": 0.1} | settings)
+    model = with_evidence(module.Model(config, DataSpec(2, len(vocabulary))), config, len(vocabulary), 2).eval()
     checkpoint.save(path, Classifier(name, config, ["财经", "房产"], vocabulary, None, model, {"dev_loss": 0.5}))
     return model
 
@@ -49,7 +49,7 @@ def test_fasttexts_checkpoint_stays_under_100_mb(tmp_path):
     vocabulary = Vocabulary([chr(0x4E00 + i) for i in range(10000)])
     module = model_module("FastText")
     config, classes = module.Config(), list("abcdefghij")
-    model = module.Model(config, DataSpec(10, len(vocabulary)))
+    model = with_evidence(module.Model(config, DataSpec(10, len(vocabulary))), config, len(vocabulary), 10)
     checkpoint.save(tmp_path / "m.ckpt", Classifier("FastText", config, classes, vocabulary, None, model, {}))
     assert (tmp_path / "m.ckpt").stat().st_size < 100e6
 

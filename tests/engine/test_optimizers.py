@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engine.optimizers import PRIOR, LazyAdam, RowAdagrad, add_up
+from engine.optimizers import PRIOR, LazyAdam, RowAdagrad, add_up, warmup_and_decay
 
 
 def steps(kind, sparse, turns=3, passes=1):
@@ -50,3 +50,12 @@ def test_steps_grow_shorter_as_squares_add_up():
 def test_rows_are_added_up():
     rows, sums = add_up(torch.tensor([4, 0, 4, 4]), torch.tensor([[1.0], [2.0], [3.0], [5.0]]), 6)
     assert dict(zip(rows.tolist(), sums.flatten().tolist(), strict=True)) == {0: 2.0, 4: 9.0}
+
+
+def test_the_rate_rises_and_falls():
+    factor = warmup_and_decay(0.1)
+    assert [factor(step, 100) for step in (0, 4, 9, 10, 55, 99)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 1 / 90])
+    assert max(factor(step, 100) for step in range(100)) == 1.0
+    assert [warmup_and_decay(0.0)(step, 4) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+    assert [warmup_and_decay(1.0)(step, 4) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert warmup_and_decay(0.05)(0, 1) == 1.0

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cli.console import UserError
-from conftest import assert_close, batches_of
+from conftest import assert_close, batches_of, with_evidence
 from engine.batches import Batch
 from engine.losses import Loss, Tally
 from engine.optimizers import LazyAdam, RowAdagrad, make_optimizers
@@ -23,7 +23,9 @@ LSTMS = ("TextRNN", "TextRNN_Att", "TextRCNN")
 def build(name, num_classes=CLASSES, **settings):
     torch.manual_seed(0)
     settings = {"n_gram_vocab" if name == "FastText" else "bigram_vocab": 1009} | settings
-    return model_module(name).Model(model_module(name).Config(**settings), DataSpec(num_classes, TOKENS)).eval()
+    config = model_module(name).Config(**{"smoothing": 0.1} | settings)
+    model = model_module(name).Model(config, DataSpec(num_classes, TOKENS))
+    return with_evidence(model, config, TOKENS, num_classes).eval() if config.evidence else model.eval()
 
 
 def batch_of(lengths, pad_to=0, seed=0):
@@ -171,14 +173,15 @@ def test_n_grams_include_the_current_token():
 
 def test_a_step_touches_the_rows_of_its_batch_alone():
     model = build("FastText").train()
-    before = [table.weight.detach().clone() for table in model.tables]
+    tables = model.model.tables
+    before = [table.weight.detach().clone() for table in tables]
     batch = batch_of([4, 4])
     optimizers = make_optimizers(model, 1e-2)
     nn.functional.cross_entropy(model(batch), batch.labels).backward()
-    assert all(table.weight.grad.is_sparse for table in model.tables)
+    assert all(table.weight.grad.is_sparse for table in tables)
     for optimizer in optimizers:
         optimizer.step()
-    for n, table in enumerate(model.tables, 1):
+    for n, table in enumerate(tables, 1):
         changed = (table.weight != before[n - 1]).any(1).nonzero().flatten()
         assert set(changed.tolist()) == set((n_grams(batch.tokens, n) % 1009).flatten().tolist())
 
@@ -212,8 +215,8 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 
 
 def test_values_out_of_range_and_heads_that_do_not_divide_are_told():
-    with pytest.raises(Exception, match="--pad_size 0 is out of range, expected at least 1"):
-        model_module("TextCNN").Config(pad_size=0)
+    with pytest.raises(Exception, match="--pad_size -1 is out of range, expected at least 0"):
+        model_module("TextCNN").Config(pad_size=-1)
     with pytest.raises(Exception, match=r"--filter_sizes .* is out of range"):
         model_module("TextCNN").Config(filter_sizes=())
     with pytest.raises(Exception, match="--num_head 7 does not divide --dim_model 300"):
@@ -223,7 +226,9 @@ def test_values_out_of_range_and_heads_that_do_not_divide_are_told():
 def on_meta(name):
     """A network and a batch on the device `meta`, where nothing has a value; the code takes a GPU's paths there."""
     with torch.device("meta"):
-        model = model_module(name).Model(model_module(name).Config(), DataSpec(CLASSES, TOKENS)).train()
+        model = model_module(name).Model(model_module(name).Config(), DataSpec(CLASSES, TOKENS))
+    model = with_evidence(model, model_module(name).Config(smoothing=0.1), TOKENS, CLASSES).train().to("meta")
+    with torch.device("meta"):
         return model, Batch(*(torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8)))
 
 
