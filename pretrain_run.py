@@ -30,7 +30,7 @@ from models.encoder_files import digest_of_weights, fits_weights, read_config, w
 from pretrain_eval import freeze, make_optimizers
 from text.wordpieces import check_unknown, read_wordpieces
 from train_eval import train_and_test
-from utils import add_dataset_flag, read_dataset, read_whole
+from utils import add_dataset_flag, fit_to_rows, read_dataset
 
 
 def parse_args():
@@ -85,7 +85,7 @@ def main():
     classes = dataset.classes
     echo(f"Vocab size: {len(vocabulary)}")
     check_unknown(vocabulary, dataset.train.rows, f"use the vocab.txt of the encoder in {args.bert_path}")
-    config = read_whole(config, dataset.train.rows, encoder.get("max_position_embeddings"))
+    config = fit_to_rows(config, dataset.train.rows, encoder.get("max_position_embeddings"))
     with training(compute.device, Output(args.output or args.dataset, args.model)):
         torch.manual_seed(args.seed)
         model = build(args, config, DataSpec(len(classes), len(vocabulary), encoder))

@@ -26,7 +26,7 @@ from models import NETWORKS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
 from train_eval import train_and_test
-from utils import add_dataset_flag, add_text_flags, read_dataset, read_whole
+from utils import add_dataset_flag, add_text_flags, fit_to_rows, read_dataset
 
 
 def parse_args():
@@ -72,7 +72,7 @@ def main():
     dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
     classes, vocabulary = dataset.classes, dataset.vocabulary
     echo(f"Vocab size: {len(vocabulary)}")
-    config = read_whole(config, dataset.train.rows)
+    config = fit_to_rows(config, dataset.train.rows)
     weights, digest = read_vectors(args, config, vocabulary)
     if weights is not None:
         config = dataclasses.replace(config, embed=weights.shape[1])

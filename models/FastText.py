@@ -17,16 +17,18 @@ from models.tables import FACTORS, Bags, n_grams
 
 @dataclass
 class Config(base.Config):
-    batch_size: int = 512
-    learning_rate: float = 2e-3
-    require_improvement: int = 400
+    num_epochs: int = 2
+    batch_size: int = base.flag(0, "rows of a training step; 0: up to 512, as training rows allow", low=0)
+    learning_rate: float = 4e-3
     embed: int = base.flag(80, "width of an embedding", low=1)
     n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and for each longer n-gram", low=1)
     n_grams: int = base.flag(3, "length of the longest n-grams", low=1, high=len(FACTORS))
-    hidden_size: int = base.flag(256, "units of the hidden layer", low=1)
+    hidden_size: int = base.flag(256, "units of the hidden layer; 0: no hidden layer", low=0)
 
     whole: ClassVar[float] = 1.0  # a bag of n-grams has no reason to cut
     affordable: ClassVar[int] = 4096
+    largest: ClassVar[int] = 512
+    paper: ClassVar[dict] = base.Config.paper | {"hidden_size": 0, "dropout": 0.0}
 
 
 class Model(nn.Module):
@@ -35,8 +37,9 @@ class Model(nn.Module):
         sizes = [spec.num_tokens - 1] + [config.n_gram_vocab] * (config.n_grams - 1)
         self.tables = nn.ModuleList(Bags(size, config.embed) for size in sizes)
         self.dropout = layers.Dropout(config.dropout)
-        self.hidden = nn.Linear(config.n_grams * config.embed, config.hidden_size)
-        self.classifier = nn.Linear(config.hidden_size, spec.num_classes)
+        width, hidden = config.n_grams * config.embed, config.hidden_size
+        self.hidden = nn.Linear(width, hidden) if hidden else None
+        self.classifier = nn.Linear(hidden or width, spec.num_classes)
         base.init_weights(self)
         nn.init.normal_(self.tables[0].weight[:-1], std=0.01)  # larger ones would make the mean of rare words noise
 
@@ -44,4 +47,5 @@ class Model(nn.Module):
         padding = ~batch.mask
         sums = [table(n_grams(batch.tokens, n), padding) for n, table in enumerate(self.tables, 1)]
         means = torch.cat(sums, dim=1) / batch.lengths[:, None]  # (B, n_grams * E)
-        return self.classifier(torch.relu(self.hidden(self.dropout(means))))
+        x = self.dropout(means)
+        return self.classifier(torch.relu(self.hidden(x)) if self.hidden else x)

@@ -16,7 +16,6 @@ from models import base, layers
 
 @dataclass
 class Config(base.EmbeddingConfig):
-    num_epochs: int = 10
     embed_dropout: float = 0.5
     hidden_size: int = base.flag(256, "LSTM units in each direction", low=1)
     num_layers: int = base.flag(1, "LSTM layers", low=1)

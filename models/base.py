@@ -38,7 +38,7 @@ class Config:
     """
 
     num_epochs: int = flag(5, "passes over the training data", low=1)
-    batch_size: int = flag(128, "rows of a training step", low=1)
+    batch_size: int = flag(0, "rows of a training step; 0: up to 128, as training rows allow", low=0)
     pad_size: int = flag(
         0,
         "tokens of a row that are read; 0: as many as keep nearly all rows whole",
@@ -58,6 +58,7 @@ class Config:
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
     whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
     affordable: ClassVar[int] = 256  # up to this many tokens
+    largest: ClassVar[int] = 128  # that `batch_size` 0 becomes
     paper: ClassVar[dict] = {"evidence": 0, "num_epochs": 20}  # the values with which a network is that of its paper
 
     def __post_init__(self):

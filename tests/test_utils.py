@@ -5,7 +5,7 @@ from cli.console import UserError
 from conftest import write_dataset
 from models import model_module
 from text.rows import Rows
-from utils import read_dataset, read_whole
+from utils import fit_to_rows, read_dataset
 
 
 def test_the_vocabulary_is_that_of_the_training_data_as_it_is_now(tmp_path):
@@ -34,8 +34,8 @@ def rows_of(lengths):
 def test_what_is_cut_is_told_with_the_length_that_keeps_most(count, pad_size, monkeypatch, capsys):
     monkeypatch.setattr("text.rows.BLOCK", 64)
     lengths = np.random.default_rng(count).integers(4, 60, count)
-    config = model_module("TextCNN").Config(pad_size=pad_size)
-    assert read_whole(config, rows_of(lengths), 50) == config
+    config = model_module("TextCNN").Config(pad_size=pad_size, batch_size=8)
+    assert fit_to_rows(config, rows_of(lengths), 50) == config
     cut, whole = (lengths > pad_size).sum(), np.quantile(lengths, 0.99, method="higher")
     told = capsys.readouterr().err
     assert told.startswith(f"{cut} of {count} training rows ({cut / count:.1%}) are longer than {pad_size}") or not cut
@@ -45,16 +45,23 @@ def test_what_is_cut_is_told_with_the_length_that_keeps_most(count, pad_size, mo
 
 
 def test_pad_size_follows_the_rows(capsys):
-    config, bag = model_module("TextCNN").Config(), model_module("FastText").Config()
-    assert read_whole(config, rows_of([5, 20])).pad_size == 32
+    config, bag = model_module("TextCNN").Config(), model_module("FastText").Config(batch_size=8)
+    assert fit_to_rows(config, rows_of([5, 20])).pad_size == 32
     lengths = np.arange(1, 201)
-    assert read_whole(config, rows_of(lengths)).pad_size == 199
-    assert read_whole(bag, rows_of(lengths)).pad_size == 200
-    assert read_whole(config, rows_of(lengths), 64).pad_size == 64
-    assert read_whole(config, rows_of([5000] * 10)).pad_size == config.affordable
+    assert fit_to_rows(config, rows_of(lengths)).pad_size == 199
+    assert fit_to_rows(bag, rows_of(lengths)).pad_size == 200
+    assert fit_to_rows(config, rows_of(lengths), 64).pad_size == 64
+    assert fit_to_rows(config, rows_of([5000] * 10)).pad_size == config.affordable
     told = capsys.readouterr().err
-    assert told.count("Tokens read of a row: 199 (--pad_size reads more or fewer)") == 1
+    assert told.count("Tokens read of a row: 199 (--pad_size)") == 1
     assert (
         "136 of 200 training rows (68.0%) are longer than 64 tokens and are cut; --pad_size 199 keeps 99 % whole"
         in told
     )
+
+
+@pytest.mark.parametrize(("rows", "network", "bag"), [(1, 16, 16), (1500, 32, 32), (6212, 128, 128), (45000, 128, 512)])
+def test_batch_size_follows_the_rows(rows, network, bag, capsys):
+    for name, expected in (("TextCNN", network), ("FastText", bag)):
+        assert fit_to_rows(model_module(name).Config(), rows_of([3] * rows)).batch_size == expected
+        assert f"Rows of a batch: {expected} (--batch_size)" in capsys.readouterr().err
