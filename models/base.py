@@ -31,27 +31,14 @@ class DataSpec(NamedTuple):
 
 
 @dataclass
-class Config:
-    """The hyper-parameters of all networks. A network's own `Config` lists those that are its own or differ.
+class TextConfig:
+    """The hyper-parameters of all models. Raises UserError if a value is out of its bounds."""
 
-    Raises UserError if a value is out of its bounds.
-    """
-
-    num_epochs: int = flag(20, "passes over the training data", low=1)
-    batch_size: int = flag(128, "rows of a training step", low=1)
     pad_size: int = flag(
         0, "tokens of a row that are read, the rest is cut; 0: as many as keep nearly all whole", low=0, high=1_000_000
     )
-    learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
-    require_improvement: int = flag(
-        1000, "stop after this many steps, and three validations, without a better validation loss", low=1
-    )
-    dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
-    evidence: int = flag(
-        4, "length of the longest n-grams whose counts in each class are used; 0: none", low=0, high=len(FACTORS)
-    )
-    smoothing: float = flag(0.0, "what is added to each count of an n-gram; 0: chosen on the training rows", low=0)
 
+    evidence: ClassVar[int] = 0  # only networks and encoders have any
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
     whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
     affordable: ClassVar[int] = 256  # up to this many tokens
@@ -66,6 +53,23 @@ class Config:
                 raise UserError(f"--{name} {value} is out of range, {range_text(**bounds)}")
             if isinstance(value, list):  # from a checkpoint
                 setattr(self, name, tuple(value))
+
+
+@dataclass
+class Config(TextConfig):
+    """The hyper-parameters of all networks. A network's own `Config` lists those that are its own or differ."""
+
+    num_epochs: int = flag(20, "passes over the training data", low=1)
+    batch_size: int = flag(128, "rows of a training step", low=1)
+    learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
+    require_improvement: int = flag(
+        1000, "stop after this many steps, and three validations, without a better validation loss", low=1
+    )
+    dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
+    evidence: int = flag(
+        4, "length of the longest n-grams whose counts in each class are used; 0: none", low=0, high=len(FACTORS)
+    )
+    smoothing: float = flag(0.0, "what is added to each count of an n-gram; 0: chosen on the training rows", low=0)
 
 
 @dataclass
