@@ -1,15 +1,15 @@
 """Trains models with several seeds each and compares them: the leaderboard of a dataset.
 
     python compare.py                                              # the seven networks, three seeds each
-    python compare.py --models TextCNN bert_CNN --seeds 5 --dataset D --baselines svm fasttext
+    python compare.py --models TextCNN NBSVM bert --seeds 5 --dataset D --baselines svm fasttext
     python compare.py --models TextCNN DPCNN -- --num_epochs 3 --device cpu      # after --: flags of every training
 
 Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, and the files of each training to MODEL/seed-N there, with
 its output in `run.log`. A training is a separate process; the .json has its command. Finished runs are not trained
 again: after an interruption the same command continues, and with more models or seeds it trains only those. With other
 data, vectors, encoder, flags or defaults a run is trained again, and the one before is kept in seed-N.before. A new
-version of the code is not detected: remove the directory. If a training fails, the others are compared, and the exit
-status is 1.
+version of the code is not detected: remove the directory. A hyper-parameter after -- is given to the models that have
+it. If a training fails, the others are compared, and the exit status is 1.
 """
 
 from cli.start import run_script
@@ -23,7 +23,7 @@ from cli.console import Parser, UserError, echo, number, say
 from cli.files import default_dataset
 from evaluation.baselines import BASELINES
 from evaluation.comparison import Comparison, competitors
-from models import ENCODERS, NETWORKS
+from models import MODELS, NETWORKS
 from utils import add_dataset_flag
 
 OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are set here
@@ -36,14 +36,13 @@ def parse_args():
         index = ours.index("--")
         ours, flags = ours[:index], ours[index + 1 :]
     parser = Parser(__doc__)
-    names = (*NETWORKS, *ENCODERS)
     parser.add_argument(
         "--models",
         nargs="*",
         metavar="MODEL",
-        choices=names,
+        choices=MODELS,
         default=NETWORKS,
-        help=f"models to train: {', '.join(names)}",
+        help=f"models to train: {', '.join(MODELS)}",
     )
     parser.add_argument("--seeds", type=number(int, 1), default=3, help="number of runs of each model, seeds 1, 2, …")
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=(), help="other programs to compare with")

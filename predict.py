@@ -1,4 +1,4 @@
-"""Classifies texts with a trained network.
+"""Classifies texts with a trained network or linear model.
 
     python predict.py 体验2D巅峰 "60年铁树开花形状似玉米芯(组图)"      # texts as arguments; without any, a prompt
     python predict.py --input news.txt --output news.tsv               # one text a line; - is standard input

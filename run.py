@@ -1,9 +1,10 @@
-"""Trains and tests a network.
+"""Trains and tests a network or a linear model.
 
 python run.py --model TextCNN                          # TextRNN TextRNN_Att TextRCNN FastText DPCNN Transformer
 python run.py --model TextCNN --dataset D              # D/data has class.txt, train.txt, dev.txt, test.txt
 python run.py --model DPCNN --embedding random --pad_size 64 --num_epochs 10
 python run.py --model TextRNN --word True              # words instead of characters
+python run.py --model SVM                              # NBSVM; scikit-learn trains them
 python run.py --model TextCNN --resume                 # continues where it was interrupted
 """
 
@@ -22,16 +23,19 @@ from engine.counting import add_evidence
 from engine.device import Compute, describe_device
 from engine.optimizers import make_optimizers, warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
-from models import NETWORKS, model_module
+from models import LINEAR, NETWORKS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
-from train_eval import train_and_test
+from train_eval import fit, train, train_and_test
 from utils import add_dataset_flag, add_text_flags, fit_to_rows, read_dataset
+
+OF_NETWORKS = ("embedding", "eval_every", "compile", "accumulate", "label_smoothing")  # flags without use to LINEAR
 
 
 def parse_args():
     first = Parser(add_help=False)
-    first.add_argument("--model", choices=NETWORKS, default="TextCNN", help="network; decides the defaults below")
+    names = NETWORKS + LINEAR
+    first.add_argument("--model", choices=names, default="TextCNN", help="model; decides the defaults below")
     first.add_argument("--paper", action="store_true", help="the paper's network, without what this toolkit adds to it")
     known, _ = first.parse_known_args()
     config = model_module(known.model).Config
@@ -41,13 +45,20 @@ def parse_args():
     parser.add_argument("--embedding", help="random, pre_trained or a .npz file (the dataset's vectors, if any)")
     add_run_flags(parser)
     add_config_flags(parser, config)
-    if known.paper:
+    if known.paper and known.model in NETWORKS:
         parser.set_defaults(**config.paper)
-    return parser.parse_args()
+    args = parser.parse_args()
+    unused = [f"--{flag}" for flag in OF_NETWORKS if getattr(args, flag) != parser.get_default(flag)]
+    unused += ["--paper"] if args.paper else []
+    if args.model in LINEAR and unused:
+        say(f"{args.model} has no embedding and no training steps: {', '.join(unused)} without effect")
+    return args
 
 
 def read_vectors(args, config, vocabulary):
     """The vocabulary's pre-trained vectors, (N, E), and the digest of their file; None and None for random ones."""
+    if args.model in LINEAR:
+        return None, None
     if not config.takes_vectors:
         if args.embedding not in (None, "random"):
             say(f"{args.model} starts from random vectors: --embedding {args.embedding} is not used")
@@ -85,11 +96,14 @@ def main():
         model, config = add_evidence(model, config, batches, len(classes), args.seed)
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         say(f"Device: {describe_device(compute.device)}")
-        optimizers = make_optimizers(model.to(compute.device), config.learning_rate)
-        updates = Updates(optimizers, warmup_and_decay(0.0), accumulate=args.accumulate)
+        model, updates = model.to(compute.device), None
+        if args.model in NETWORKS:
+            optimizers = make_optimizers(model, config.learning_rate)
+            updates = Updates(optimizers, warmup_and_decay(0.0), accumulate=args.accumulate)
         fingerprint = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
         classifier = Classifier(args.model, config, classes, vocabulary, None, model)
-        train_and_test(run_of_classifier(args, compute, classifier, dataset, updates, fingerprint), dataset)
+        run = run_of_classifier(args, compute, classifier, dataset, updates, fingerprint)
+        train_and_test(run, dataset, train if updates else fit)
 
 
 if __name__ == "__main__":

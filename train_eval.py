@@ -71,12 +71,34 @@ def train(run):
                     progress.epoch, progress.step_in_epoch = epoch + 1, 0
                 if epoch_ends or progress.step % eval_every == 0:
                     validate(run, progress, tally, writer, start)
+                    waited = progress.step - progress.best_step >= config.require_improvement
+                    progress.stopped = waited and progress.validations_since_best >= PATIENCE
                     state.save(dataclasses.asdict(progress), now=False)
                     release_memory()
                 if progress.stopped:
                     echo("No optimization for a long time, auto-stopping...")
                     break
     state.save(dataclasses.asdict(progress))
+    return progress
+
+
+def fit(run):
+    """What `train` does, for a linear model: a single step, and a validation. There is nothing to resume within it."""
+    from engine import fitting  # loads scikit-learn, which takes a second
+
+    state = resume.State(run.output.state, run.fingerprint, run.compute.device)
+    progress = state.restore(Progress) if run.resume else state.clear()
+    progress = progress or Progress(log=new_log(run.output.logs))
+    if progress.finished:
+        return progress
+    start = time.monotonic()
+    fitting.fit(run.model, run.config, run.train, run.dev, run.seed, run.fingerprint["class_weight"])
+    progress.step = progress.epoch = 1
+    tally = Tally(run.compute.device, Loss(run.loss.class_weights))
+    for _, batch, logits in infer(run.model, run.train, RANK, RANKS):
+        tally.add(logits, batch.labels)
+    with SummaryWriter(str(run.output.logs / progress.log), write_to_disk=RANK == 0) as writer:
+        validate(run, progress, tally, writer, start)
     return progress
 
 
@@ -116,7 +138,7 @@ def take_step(run, model, parts, scaler, tally):
 
 
 def validate(run, progress, tally, writer, start):
-    """Validates, prints the Iter line, writes the curves, keeps the best model, decides whether to stop."""
+    """Validates, prints the Iter line, writes the curves, keeps the best model."""
     train_loss, train_accuracy = tally.close()
     with autocast(run.compute.device, run.compute.amp):
         dev_loss, dev_accuracy = evaluate(run.model, run.dev, Loss(run.loss.class_weights))
@@ -135,8 +157,6 @@ def validate(run, progress, tally, writer, start):
             run.keep(point)
     else:
         progress.validations_since_best += 1
-    waited = progress.step - progress.best_step >= run.config.require_improvement
-    progress.stopped = waited and progress.validations_since_best >= PATIENCE
     echo(
         f"Iter: {progress.step:>6},  Train Loss: {train_loss:>5.2},  Train Acc: {train_accuracy:>6.2%},  "
         f"Val Loss: {dev_loss:>5.2},  Val Acc: {dev_accuracy:>6.2%},  "
@@ -166,13 +186,14 @@ def default_eval_every(train_rows, dev_rows, batch_size):
     return max(EVAL_STEPS, math.ceil(rows / min(batch_size, train_rows)))
 
 
-def train_and_test(run, dataset):
-    """Trains a classifier, tests its best checkpoint, prints and writes the report."""
+def train_and_test(run, dataset, train=train):
+    """Trains a classifier, with `train` or `fit`, tests its best checkpoint, prints and writes the report."""
     progress = train(run)
     if progress.finished:
         say(f"This run is finished, its report is in {run.output.logs / progress.log}; start again without --resume")
     else:
-        run.updates.optimizers.clear()  # they hold more memory than the model, and the test loads another model
+        if run.updates:
+            run.updates.optimizers.clear()  # they hold more memory than the model, and the test loads another model
         test(run, progress, dataset)
 
 

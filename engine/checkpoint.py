@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from cli.console import UserError, reason
 from cli.files import replacing
 from cli.installation import versions
-from models import ENCODERS, NETWORKS, model_module, trainer
+from models import LINEAR, MODELS, model_module, trainer
 from models.base import DataSpec, at_most
 from models.counts import Counts
 from models.evidence import with_evidence
@@ -75,20 +75,22 @@ def load(path, device="cpu"):
             f"python {trainer([Path(path).stem])} --model M"
         )
     name, weights, classes = content["model"], content["weights"], content["classes"]
-    if name not in NETWORKS + ENCODERS:
-        names = ", ".join(NETWORKS + ENCODERS)
-        raise UserError(f"{path} is a checkpoint of {name}; expected one of {names}")
+    if name not in MODELS:
+        raise UserError(f"{path} is a checkpoint of {name}; expected one of {', '.join(MODELS)}")
     module = model_module(name)
     try:
         if not classes or not all(isinstance(label, str) for label in classes):
             raise UserError("the classes are not names")
         vocabulary_class = WordPieces if "tokenizer" in content["vocabulary"] else Vocabulary
         vocabulary = vocabulary_class(**content["vocabulary"])
-        config = module.Config(**{"evidence": 0} | content["config"])  # earlier versions had none
+        earlier = {} if name in LINEAR else {"evidence": 0}  # earlier versions had none
+        config = module.Config(**earlier | content["config"])
         encoder = content.get("encoder")
         counts = Counts.unpacked(content["evidence"]) if config.evidence else None
         with at_most(sum(weight.numel() for weight in weights.values()), path), torch.device(device), _Undrawn():
             model = module.Model(config, DataSpec(len(classes), len(vocabulary), encoder))
+            if name in LINEAR:
+                model.load_content(content["evidence"])
             model = with_evidence(model, config, counts).to(device)
         model.load_state_dict(weights)
     except torch.OutOfMemoryError:

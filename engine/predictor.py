@@ -10,7 +10,7 @@ from cli.files import default_dataset
 from engine import checkpoint as checkpoints
 from engine.batches import Batches, infer
 from engine.device import autocast, enough_memory, pick_device, precision
-from models import ENCODERS, NETWORKS, trainer
+from models import ENCODERS, LINEAR, NETWORKS, trainer
 
 WORKERS = 16  # threads at most, since they share Python's lock
 
@@ -23,7 +23,7 @@ class Predict:
     device has, `off` is float32. Raises UserError if there is no such checkpoint.
     """
 
-    names = NETWORKS  # among which the newest checkpoint is looked for
+    names = NETWORKS + LINEAR  # among which the newest checkpoint is looked for
 
     def __init__(self, model=None, dataset=None, checkpoint=None, device="auto", amp="auto"):
         self.path = Path(checkpoint) if checkpoint else find_checkpoint([model] if model else self.names, dataset)

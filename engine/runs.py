@@ -63,7 +63,7 @@ class Run:
     model: nn.Module
     train: Batches
     dev: Batches
-    updates: Updates
+    updates: Updates | None  # None for a model that is not trained in steps
     compute: Compute
     output: Output
     fingerprint: dict  # all that decides the weights, including the data

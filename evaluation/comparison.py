@@ -12,7 +12,8 @@ from cli.console import UserError, say
 from cli.files import ROOT, digest_of
 from evaluation import baselines
 from evaluation.job import Job
-from models import ENCODERS, model_module
+from models import ENCODERS, MODELS, model_module
+from models.base import describe
 from text import vectors
 from text.labelled import read_classes
 
@@ -37,10 +38,11 @@ class Comparison:
 
     def jobs(self, names, seeds, known):
         """The jobs of each competitor, one for each seed. known: the flags of a training that `plan_of_model` reads."""
-        plans = {}
+        plans, configs = {}, [model_module(name).Config for name in names if name in MODELS]
+        hyper_parameters = {name for config in configs for name in describe(config)}
         for name in names:
             plan = {"parameters": baselines.PARAMETERS[name]} if name in baselines.PARAMETERS else None
-            plan = plan or plan_of_model(name, self, known)
+            plan = plan or plan_of_model(name, self, known, hyper_parameters)
             plans[name] = json.loads(json.dumps(plan | self.digests))  # as it is read from a record
         seeds = range(1, seeds + 1)
         return [[Job(name, seed, plan, self) for seed in seeds] for name, plan in plans.items()]
@@ -59,10 +61,16 @@ def competitors(models, families):
     return names
 
 
-def plan_of_model(name, comparison, known):
-    """All that decides a model's results except the seed and the dataset."""
+def plan_of_model(name, comparison, known, hyper_parameters):
+    """All that decides a model's results except the seed and the dataset.
+
+    hyper_parameters: the names of those of all models. The model is given the flags of its own.
+    """
     config = model_module(name).Config
-    plan = {"flags": comparison.flags, "defaults": dataclasses.asdict(config())}
+    flags, dropped = without(comparison.flags, hyper_parameters - describe(config).keys())
+    if dropped:
+        say(f"{name} has no {', '.join(dropped)}: it is trained without")
+    plan = {"flags": flags, "defaults": dataclasses.asdict(config())}
     if name in ENCODERS:
         from models.encoder_files import digest_of_weights, weights_file  # transformers take seconds to import
 
@@ -72,6 +80,18 @@ def plan_of_model(name, comparison, known):
         path = vectors.find(comparison.directory, known.embedding)
         plan["vectors"] = path and digest_of(path)[:16]
     return plan
+
+
+def without(flags, names):
+    """The command-line flags and their values except those of these names, and the flags that were left out."""
+    kept, dropped, keeps = [], [], True
+    for part in flags:
+        flag = part.split("=")[0]
+        if part.startswith("--"):
+            keeps = flag.removeprefix("--") not in names
+            dropped += [] if keeps else [flag]
+        kept += [part] if keeps else []
+    return kept, dropped
 
 
 def machine():

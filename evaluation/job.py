@@ -11,7 +11,7 @@ from cli.console import UserError, duration, echo, say
 from cli.files import ROOT, replacing
 from engine import checkpoint
 from evaluation import baselines
-from models import ENCODERS, trainer
+from models import ENCODERS, LINEAR, trainer
 
 
 class Job:
@@ -23,14 +23,15 @@ class Job:
 
     def __init__(self, name, seed, plan, comparison):
         self.name, self.seed, self.plan, self.comparison = name, seed, plan, comparison
-        self.kind = "baseline" if name in baselines.PARAMETERS else "encoder" if name in ENCODERS else "network"
+        kinds = {"baseline": baselines.PARAMETERS, "encoder": ENCODERS, "linear": LINEAR}
+        self.kind = next((kind for kind, names in kinds.items() if name in names), "network")
         self.directory = comparison.output / name / f"seed-{seed}"
         self.log = self.directory / "run.log"
         where = ["--dataset", str(comparison.directory), "--seed", str(seed), "--output", str(self.directory)]
         if self.kind == "baseline":
             self.command = ["-m", "evaluation.baselines", "--baseline", name, *where]
         else:
-            self.command = [trainer([name]), "--model", name, *where, *comparison.flags, "--resume"]
+            self.command = [trainer([name]), "--model", name, *where, *plan["flags"], "--resume"]
 
     def run_or_load(self, progress):
         """Trains unless that is done; returns the record. progress: this run's number among all, as text.
@@ -121,7 +122,7 @@ def _record(directory):
 
 def rows_seen(metrics, rows):
     """The number of rows that a training took: a batch a step; the last batch of an epoch has the remaining rows."""
-    batch = metrics["fingerprint"]["batch_size"]
+    batch = metrics["fingerprint"].get("batch_size", rows)  # a linear model has a single step
     epochs, steps = divmod(metrics["history"][-1]["step"], -(-rows // batch))
     return epochs * rows + steps * batch
 

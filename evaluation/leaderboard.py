@@ -1,10 +1,11 @@
 """A leaderboard from the results of runs: statistics over seeds, significance, the Pareto front; table and picture.
 
 Mean and sample standard deviation are over a model's seeds. McNemar's exact test compares each model with the best one
-(the highest mean accuracy): of the test rows that only one of the two classifies correctly, half are each model's if
-they are equally good. The test takes each model's run of median accuracy (the lower of two, among equals that of the
-first seed). The p-values have Holm's correction for the number of comparisons, one for each model except the best.
-They measure the uncertainty of the sample of test rows; the standard deviation measures that of the seed.
+(the highest mean accuracy), and with each linear model that is there: of the test rows that only one of the two
+classifies correctly, half are each model's if they are equally good. The test takes each model's run of median accuracy
+(the lower of two, among equals that of the first seed). The p-values have Holm's correction for the number of
+comparisons with the same model. They measure the uncertainty of the sample of test rows; the standard deviation
+measures that of the seed.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from matplotlib.transforms import Bbox
 from cli.files import replacing
 from evaluation import report
 from evaluation.significance import holm, mcnemar, pareto
+from models import LINEAR
 
 ALPHA = 0.05  # with a p-value of at least this, a model is not significantly different from the best
 SIDES = [  # of a point, at which its name may be: the offset, and the alignment of the text
@@ -25,9 +27,10 @@ SIDES = [  # of a point, at which its name may be: the offset, and the alignment
     *((7, 7, "left", "bottom"), (7, -7, "left", "top"), (-7, 7, "right", "bottom"), (-7, -7, "right", "top")),
     *((0, 20, "center", "bottom"), (0, -20, "center", "top")),
 ]
-COLORS = {"network": "#1f6fb4", "encoder": "#c8501e", "baseline": "#5f6b76"}
-HEADS = (
-    *("model", "accuracy, %", "macro F1, %", "p against the best", "parameters", "size", "training", "rows/s trained"),
+COLORS = {"network": "#1f6fb4", "encoder": "#c8501e", "linear": "#2e8b57", "baseline": "#5f6b76"}
+RESULTS = ("model", "accuracy, %", "macro F1, %", "p against the best")  # then against each linear model
+COSTS = (
+    *("parameters", "size", "training", "rows/s trained"),
     *("rows/s predicted", "one headline: p50", "p99", "peak memory"),
 )
 USES = {"train": "training", "dev": "validation", "test": "test"}
@@ -41,8 +44,9 @@ PAGE = """\
 ![Accuracy and latency](leaderboard.png)
 
 - ◆: on the Pareto front: no other model is at least as accurate and as fast at one headline, and better in one of them.
-- p: McNemar's exact test on the test rows, a model's run of median accuracy against the best model's, with Holm's
-  correction for the number of comparisons. ≈: not significantly different from the best (p ≥ {alpha}).
+- p: McNemar's exact test on the test rows, a model's run of median accuracy against that of the best model, or of the
+  one that the column names, with Holm's correction for the number of comparisons. ≈: no significant difference
+  (p ≥ {alpha}).
 - Training: the mean time, including validation. Peak memory: of the training's process, or of the GPU.
 - Prediction: the first seed's model, from text to class, in a separate process (a baseline's in that of its training);
   many headlines at once, and one at a time (median and 99th percentile). Size: of the file to predict with.
@@ -91,15 +95,28 @@ def row_of(name, kind, runs, speed):
 
 
 def rank(rows):
-    """The rows, best mean accuracy first, with `p`, `p_holm`, `like_best` and `pareto`."""
+    """The rows, best mean accuracy first, with `p`, `p_holm`, `like_best` and `pareto`.
+
+    `against` has the `p` and `p_holm` of the comparisons with each linear model, by its name.
+    """
     rows = sorted(rows, key=lambda row: -row["accuracy"]["mean"])
-    right = [right_rows(median_run(row["runs"])["predictions"]) for row in rows]
-    p_values = [mcnemar(right[0], other) for other in right[1:]]
+    right = {row["model"]: right_rows(median_run(row["runs"])["predictions"]) for row in rows}
+    tested = {name: compared_with(name, right) for name in right if name in LINEAR}
     fronts = pareto([(row["accuracy"]["mean"], row["speed"]["p50_ms"]) for row in rows])
-    tested = zip([None, *p_values], [None, *holm(p_values)], fronts, strict=True)
-    for row, (p, p_holm, front) in zip(rows, tested, strict=True):
-        row |= {"p": p, "p_holm": p_holm, "like_best": p_holm is None or p_holm >= ALPHA, "pareto": front}
+    for row, best, front in zip(rows, compared_with(rows[0]["model"], right).values(), fronts, strict=True):
+        row |= best | {"like_best": best["p_holm"] is None or best["p_holm"] >= ALPHA, "pareto": front}
+        row["against"] = {name: found[row["model"]] for name, found in sorted(tested.items())}
     return rows
+
+
+def compared_with(name, right):
+    """Each model's `p` and `p_holm` against one of them, None for that one itself.
+
+    right: whether each model classifies each test row correctly, (N,), by its name.
+    """
+    p_values = {other: mcnemar(right[name], found) for other, found in right.items() if other != name}
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return {other: {"p": p_values.get(other), "p_holm": corrected.get(other)} for other in right}
 
 
 def write(directory, about, rows):
@@ -138,18 +155,19 @@ def page(about, rows):
 def table(rows):
     """The lines of a Markdown table."""
     cells = [_cells(row) for row in rows]
-    lines = [HEADS, ("---", *["---:"] * (len(HEADS) - 1)), *cells]
+    heads = [*RESULTS, *(f"p against {name}" for name in rows[0]["against"]), *COSTS]
+    lines = [heads, ("---", *["---:"] * (len(heads) - 1)), *cells]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def _cells(row):
     speed, memory = row["speed"], row["peak_memory_mb"]
-    p = "best" if row["p_holm"] is None else f"{_p_value(row['p_holm'])}{' ≈' if row['like_best'] else ''}"
     return (
         f"{row['model']}{' (baseline)' if row['kind'] == 'baseline' else ''}{' ◆' if row['pareto'] else ''}",
         percent(row["accuracy"]),
         percent(row["macro_f1"]),
-        p,
+        "best" if row["p_holm"] is None else _p_value(row["p_holm"]),
+        *("–" if found["p_holm"] is None else _p_value(found["p_holm"]) for found in row["against"].values()),
         _short(speed["parameters"]),
         f"{speed['bytes'] / 1e6:,.1f} MB",
         _time(row["train_seconds"]["mean"]),
@@ -171,7 +189,8 @@ def milliseconds(value):
 
 
 def _p_value(p):
-    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    text = "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return text + (" ≈" if p >= ALPHA else "")
 
 
 def _short(count):

@@ -31,35 +31,18 @@ class DataSpec(NamedTuple):
 
 
 @dataclass
-class Config:
-    """The hyper-parameters of all networks. A network's own `Config` lists those that are its own or differ.
+class TextConfig:
+    """The hyper-parameters of all models. Raises UserError if a value is out of its bounds."""
 
-    Raises UserError if a value is out of its bounds.
-    """
-
-    num_epochs: int = flag(5, "passes over the training data", low=1)
-    batch_size: int = flag(0, "rows of a training step; 0: up to 128, as training rows allow", low=0)
     pad_size: int = flag(
-        0,
-        "tokens of a row that are read; 0: as many as keep nearly all rows whole",
-        low=0,
-        high=1_000_000,
+        0, "tokens of a row that are read; 0: as many as keep nearly all rows whole", low=0, high=1_000_000
     )
-    learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
-    require_improvement: int = flag(
-        1000, "stop after this many steps, and three validations, without a better validation loss", low=1
-    )
-    dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
-    evidence: int = flag(
-        4, "length of the longest n-grams whose counts in each class are used; 0: none", low=0, high=len(FACTORS)
-    )
-    smoothing: float = flag(0.0, "what is added to each count of an n-gram; 0: chosen on the training rows", low=0)
 
+    batch_size: ClassVar[int] = 1  # only models that are trained in steps have one,
+    evidence: ClassVar[int] = 0  # only networks and classifiers on an encoder have any
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
     whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
     affordable: ClassVar[int] = 256  # up to this many tokens
-    largest: ClassVar[int] = 128  # that `batch_size` 0 becomes
-    paper: ClassVar[dict] = {"evidence": 0, "num_epochs": 20}  # the values with which a network is that of its paper
 
     def __post_init__(self):
         for name, field in describe(type(self)).items():
@@ -71,6 +54,33 @@ class Config:
                 raise UserError(f"--{name} {value} is out of range, {range_text(**bounds)}")
             if isinstance(value, list):  # from a checkpoint
                 setattr(self, name, tuple(value))
+
+
+@dataclass
+class TrainingConfig(TextConfig):
+    """The hyper-parameters of all models that are trained in steps."""
+
+    num_epochs: int = flag(5, "passes over the training data", low=1)
+    batch_size: int = flag(0, "rows of a training step; 0: up to 128, as training rows allow", low=0)
+    learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
+    require_improvement: int = flag(
+        1000, "stop after this many steps, and three validations, without a better validation accuracy", low=1
+    )
+    dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
+
+    largest: ClassVar[int] = 128  # that `batch_size` 0 becomes
+
+
+@dataclass
+class Config(TrainingConfig):
+    """The hyper-parameters of all networks. A network's own `Config` lists those that are its own or differ."""
+
+    evidence: int = flag(
+        4, "length of the longest n-grams whose counts in each class are used; 0: none", low=0, high=len(FACTORS)
+    )
+    smoothing: float = flag(0.0, "what is added to each count of an n-gram; 0: chosen on the training rows", low=0)
+
+    paper: ClassVar[dict] = {"evidence": 0, "num_epochs": 20}  # the values with which a network is that of its paper
 
 
 @dataclass

@@ -30,12 +30,12 @@ class Counts(NamedTuple):
         values = self.counts[index, classes]
         content = {
             "rows": self.rows,
-            "keys": _bytes_of(self.keys),
+            "keys": keys_as_bytes(self.keys),
             "sizes": _small(np.bincount(index, minlength=len(self.keys))),
             "classes": _small(classes),
             "counts": np.where(values < 256, values, 0).astype(np.uint8),
             "large": values[values > 255].astype(np.int64),  # those that do not fit, in order
-            "single_keys": _bytes_of(self.single_keys),
+            "single_keys": keys_as_bytes(self.single_keys),
             "single_classes": _small(self.single_classes),
         }
         return {name: torch.from_numpy(array) for name, array in content.items()}
@@ -44,7 +44,11 @@ class Counts(NamedTuple):
     def unpacked(cls, content):
         """The inverse of `packed`. Raises an exception for any other content."""
         content = {name: tensor.cpu().numpy() for name, tensor in content.items()}
-        rows, keys, single_keys = content["rows"], _keys_of(content["keys"]), _keys_of(content["single_keys"])
+        rows, keys, single_keys = (
+            content["rows"],
+            keys_from_bytes(content["keys"]),
+            keys_from_bytes(content["single_keys"]),
+        )
         values, classes = content["counts"].astype(np.int64), content["classes"].astype(np.int64)
         if len(content["large"]) != np.count_nonzero(values == 0):
             raise ValueError("other counts")
@@ -57,13 +61,13 @@ class Counts(NamedTuple):
         return cls(rows, keys, counts, single_keys, single_classes)
 
 
-def _bytes_of(keys):
+def keys_as_bytes(keys):
     """Keys of 40 bits, (F,), as (F, 5) bytes."""
     return keys.astype("<i8").view(np.uint8).reshape(-1, 8)[:, : KEY_BITS // 8].copy()
 
 
-def _keys_of(content):
-    """The inverse of `_bytes_of`."""
+def keys_from_bytes(content):
+    """The inverse of `keys_as_bytes`."""
     keys = np.zeros((len(content), 8), np.uint8)
     keys[:, : KEY_BITS // 8] = content
     keys = keys.view("<i8")[:, 0].astype(np.int64)

@@ -15,8 +15,8 @@ from models import base, encoder_files, layers
 
 
 @dataclass
-class Config(base.Config):
-    """The hyper-parameters of all models on an encoder."""
+class TrainingConfig(base.TrainingConfig):
+    """The hyper-parameters of an encoder's training."""
 
     num_epochs: int = 3
     pad_size: int = base.flag(
@@ -30,6 +30,11 @@ class Config(base.Config):
     weight_decay: float = base.flag(0.01, "weight decay of AdamW, except for biases and LayerNorm", low=0)
     warmup: float = base.flag(0.05, "share of the steps in which the learning rate rises", low=0, high=1)
     max_norm: float = base.flag(1.0, "norm to which gradients are clipped", low=0, open_low=True)
+
+
+@dataclass
+class Config(TrainingConfig, base.Config):
+    """The hyper-parameters of all models on an encoder."""
 
     directory: ClassVar[str] = "bert_pretrain"  # the default directory of the encoder's files
 

@@ -9,8 +9,9 @@ from models import base, encoder
 
 
 @dataclass
-class Config(encoder.Config):
+class Config(encoder.TrainingConfig):
     num_epochs: int = 10
+    batch_size: int = base.flag(128, "rows of a training step", low=1)
     learning_rate: float = 5e-4
     require_improvement: int = 10000
     pad_size: int = base.flag(

@@ -202,6 +202,24 @@ def test_an_encoder_is_trained_by_its_own_script_and_its_weights_are_part_of_the
     assert re.fullmatch("[0-9a-f]{16}", first.plan["encoder"])
 
 
+def test_a_linear_model_is_compared_without_the_flags_that_it_does_not_have(copied, capsys):
+    models = ("--models", "TextCNN", "NBSVM", "--seeds", 1)
+    compare_here(*models, "--dataset", copied, *SMALL)
+    printed = capsys.readouterr()
+    assert "NBSVM has no --num_epochs, --embed, --batch_size: it is trained without\n" in printed.err
+    assert "TextCNN      seed 1" in printed.out
+    assert "(trained before)" in printed.out
+    page = (copied / "leaderboard" / "leaderboard.md").read_text(encoding="utf-8")
+    assert "p against NBSVM" in page
+    data = json.loads((copied / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
+    rows = {row["model"]: row for row in data["rows"]}
+    assert rows["NBSVM"]["kind"] == "linear"
+    assert rows["NBSVM"]["runs"][0]["train_rows"] == 90
+    assert rows["NBSVM"]["runs"][0]["plan"]["flags"] == ["--device", "cpu"]
+    other = next(row for row in rows.values() if row["p"] is not None)
+    assert rows["TextCNN"]["against"]["NBSVM"]["p"] == other["p"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -11,7 +11,8 @@ import torch
 
 import run
 from conftest import ENVIRONMENT, ROOT, command, here, inside, sample_rows, script, write_dataset
-from models import NETWORKS
+from engine.predictor import Predict
+from models import LINEAR, NETWORKS
 
 SMALL = ("--num_epochs", 2, "--embed", 16, "--bigram_vocab", 999, "--device", "cpu")
 
@@ -55,6 +56,42 @@ def test_the_lines_and_the_files_of_a_run(tiny, tmp_path):
     right = [row[1] == row[2] for row in rows]
     assert right == sorted(right)
     assert sum(right) / 30 == pytest.approx(metrics["test"]["accuracy"])
+
+
+@pytest.mark.parametrize("model", LINEAR)
+def test_a_linear_model_has_one_iteration_and_the_report_of_a_network(tiny, tmp_path, model):
+    flags = ("--model", model, "--dataset", tiny, "--output", tmp_path, "--device", "cpu")
+    done = inside("run.py", *flags, "--accumulate", 2, "--label_smoothing", 0.1)
+    assert f"{model} has no embedding and no training steps: --accumulate, --label_smoothing without" in done.stderr
+    assert "random vectors" not in done.stderr
+    assert re.findall(r"Epoch|Iter: +\d+", done.stdout) == ["Iter:      1"]
+    for part in ("Test Acc: ", "macro avg", "Confusion Matrix...\n[["):
+        assert part in done.stdout
+    (log,) = (tmp_path / "log" / model).iterdir()
+    metrics = json.loads((log / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test"]["accuracy"] > 0.45
+    assert metrics["history"][0]["train_accuracy"] > metrics["history"][0]["dev_accuracy"] > 0.45
+    assert metrics["fingerprint"]["C"] == (0.5 if model == "SVM" else 0.1)
+    assert (log / "confusion_matrix.png").exists()
+    rows = [line.split("\t") for line in (log / "predictions.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    predictor = Predict(dataset=tmp_path, device="cpu")
+    assert predictor.path == tmp_path / "saved_dict" / f"{model}.ckpt"
+    probabilities = predictor.predict_proba([row[0] for row in rows])
+    assert probabilities.max(axis=1) == pytest.approx([float(row[3]) for row in rows], abs=1e-4)
+    assert predictor.predict_list([row[0] for row in rows]) == [row[2] for row in rows]
+    finished = inside("run.py", *flags, "--accumulate", 2, "--label_smoothing", 0.1, "--resume")
+    assert "This run is finished" in finished.stderr
+    assert "Iter" not in finished.stdout
+    refused = inside("run.py", *flags, "--C", 3, "--resume", check=False)
+    assert re.search(r"C is 0\.[15] there, 3\.0 here", refused.stderr)
+
+
+@pytest.mark.parametrize("model", LINEAR)
+@pytest.mark.parametrize("rows", [[("好天气", 0)], [("好天气", 0), ("坏天气", 1)], [("好", 0), ("好", 1), ("好", 1)]])
+def test_a_linear_model_of_few_rows(tmp_path, model, rows):
+    dataset = write_dataset(tmp_path / "d", ["好", "坏", "无"], rows)
+    done = inside("run.py", "--model", model, "--dataset", dataset, "--device", "cpu")
+    assert "Test Acc: 66.67%" in done.stdout or "Test Acc: 100.00%" in done.stdout
 
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL

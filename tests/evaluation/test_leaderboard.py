@@ -149,6 +149,28 @@ def test_the_table_the_data_and_the_picture(tmp_path):
     assert (tmp_path / "leaderboard.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_linear_models_have_a_column_of_p_values(tmp_path):
+    rows = rank(
+        [
+            competitor(tmp_path, "TextCNN", "network", [0.9], 1.5),
+            competitor(tmp_path, "SVM", "linear", [0.893], 0.4),
+            competitor(tmp_path, "NBSVM", "linear", [0.894], 0.4),
+            competitor(tmp_path, "bert", "encoder", [0.8], 9.0),
+        ]
+    )
+    assert table(rows)[0].startswith(
+        "| model | accuracy, % | macro F1, % | p against the best | p against NBSVM | p against"
+    )
+    cells = [[cell.strip() for cell in line.strip("|").split("|")][3:6] for line in table(rows)[2:]]
+    assert cells == [
+        ["best", "0.062 ≈", "0.031"],  # 2 * 2 ** -5, 2 * 2 ** -6
+        ["0.031", "–", "1.00 ≈"],
+        ["0.031", "1.00 ≈", "–"],
+        ["<0.001", "<0.001", "<0.001"],
+    ]
+    assert rows[0]["against"]["SVM"]["p"] == pytest.approx(2**-6)
+
+
 def test_one_run_of_one_model_is_a_leaderboard(tmp_path):
     (row,) = rank([competitor(tmp_path, "TextCNN", "network", [0.9], 1.5)])
     assert table([row])[2].startswith("| TextCNN ◆ | 90.00 | 89.00 | best |")

@@ -1,0 +1,84 @@
+"""Trains linear models with scikit-learn, and scales their decision values."""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import LinearSVC
+from torch.nn import functional as F
+
+from cli.console import say
+from engine.counting import count
+from models.linear import n_grams_of
+
+ABSENT = -10.0  # the decision value of a class without training rows
+TOLERANCE = 0.01  # of the solver: with scikit-learn's 0.0001 the accuracy is the same, after several times the time
+CALIBRATION_ROWS = 10_000  # validation rows that the scale is fitted on, at most
+SCALES = np.geomspace(0.1, 30, 200)  # among which the best one is chosen; validation rows may be separable
+
+
+@torch.no_grad()
+def fit(model, config, train, dev, seed, class_weight=None):
+    """Trains a `models.linear.Linear` on a split's Batches. dev: the Batches on which its scale is chosen."""
+    counts = count(train, model.num_classes, config.n_grams)
+    keys, class_counts = n_grams_of(counts)
+    model.build(keys)
+    model.to(train.device)
+    model.prepare(class_counts, counts.rows)
+    features, labels = matrix(model, train)
+    model.cpu()
+    weights, bias = model.table.weight.numpy()[:-1], model.bias.numpy()
+    present = np.flatnonzero(counts.rows)
+    bias[:] = ABSENT
+
+    def fit_class(c):
+        if len(present) == 1:  # nothing to tell it from
+            weights[:, c], bias[c] = 0, 1
+            return False
+        own = csr_matrix((features.data * weights[features.indices, c], features.indices, features.indptr))
+        options = {"C": config.C, "class_weight": class_weight, "tol": TOLERANCE, "random_state": seed % 2**32}
+        svm = LinearSVC(**options).fit(own, labels == c)
+        weights[:, c] *= svm.coef_[0]
+        bias[c] = svm.intercept_[0]
+        return svm.n_iter_ >= svm.max_iter
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        unfinished = sum(pool.map(fit_class, present))
+    if unfinished:
+        say(f"The solver has not converged for {unfinished} of {len(present)} classes; a lower --C may help")
+    absent = np.setdiff1d(np.arange(model.num_classes), present)
+    weights[:, absent] = 0
+    scale = best_scale(model.to(train.device), dev, seed)
+    model.table.weight.mul_(scale)
+    model.bias.mul_(scale)
+
+
+def matrix(model, batches):
+    """A split's features, (R, F) float64, without empty rows, and their labels, (R,)."""
+    data, indices, sizes, labels = [], [], [], []
+    for row_ids in batches.by_length():
+        batch = batches.cut(row_ids)
+        ids, values = model.features(batch)
+        known = ids != model.table.padding_idx
+        data.append(values[known].cpu().numpy())
+        indices.append(ids[known].int().cpu().numpy())
+        sizes.append(known.sum(dim=1).cpu().numpy())
+        labels.append(batch.labels.cpu().numpy())
+    offsets = np.concatenate(([0], np.concatenate(sizes).cumsum()))
+    values = np.concatenate(data).astype(np.float64)
+    features = csr_matrix((values, np.concatenate(indices), offsets), shape=(len(offsets) - 1, model.table.padding_idx))
+    features.sum_duplicates()
+    return features, np.concatenate(labels)
+
+
+def best_scale(model, batches, seed):
+    """The factor of a model's logits with the lowest loss on a split's Batches."""
+    rows = np.random.default_rng(seed).permutation(len(batches.lengths))[:CALIBRATION_ROWS]
+    parts = [batches.cut(row_ids) for row_ids in batches.by_length(rows)]
+    logits = torch.cat([model(batch) for batch in parts])
+    labels = torch.cat([batch.labels for batch in parts])
+    return min(SCALES, key=lambda scale: F.cross_entropy(scale * logits, labels).item())
