@@ -5,6 +5,7 @@ python run.py --model TextCNN --dataset D              # D/data has class.txt, t
 python run.py --model DPCNN --embedding random --pad_size 64 --num_epochs 10
 python run.py --model TextRNN --word True              # words instead of characters
 python run.py --model TextCNN --resume                 # continues where it was interrupted
+python run.py --model TextCNN --tuned                  # with the flags that tune.py found
 """
 
 from cli.start import run_script
@@ -22,6 +23,7 @@ from engine.counting import add_evidence
 from engine.device import Compute, describe_device
 from engine.optimizers import make_optimizers, warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
+from engine.tuned import parse_with_tuned
 from models import NETWORKS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
@@ -29,17 +31,17 @@ from train_eval import train_and_test
 from utils import add_dataset_flag, add_text_flags, read_dataset, read_whole
 
 
-def parse_args():
+def parse_args(arguments=None):
     first = Parser(add_help=False)
     first.add_argument("--model", choices=NETWORKS, default="TextCNN", help="network; decides the defaults below")
-    name = first.parse_known_args()[0].model
+    name = first.parse_known_args(arguments)[0].model
     parser = Parser(__doc__, parents=[first])
     add_dataset_flag(parser)
     add_text_flags(parser)
     parser.add_argument("--embedding", help="random, pre_trained or a .npz file (the dataset's vectors, if any)")
     add_run_flags(parser)
     add_config_flags(parser, model_module(name).Config)
-    return parser.parse_args()
+    return parse_with_tuned(parser, arguments)
 
 
 def read_vectors(args, config, vocabulary):

@@ -20,10 +20,14 @@ class Config(base.Config):
     batch_size: int = 512
     learning_rate: float = 2e-3
     require_improvement: int = 400
-    embed: int = base.flag(80, "width of an embedding", low=1)
-    n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and for each longer n-gram", low=1)
-    n_grams: int = base.flag(3, "length of the longest n-grams", low=1, high=len(FACTORS))
-    hidden_size: int = base.flag(256, "units of the hidden layer", low=1)
+    embed: int = base.flag(80, "width of an embedding", search=(16, 32, 80, 160), low=1)
+    n_gram_vocab: int = base.flag(
+        250499, "buckets for bigrams, and for each longer n-gram", search=(10007, 50021, 250499, 1000003), low=1
+    )
+    n_grams: int = base.flag(
+        3, "length of the longest n-grams", search=base.Range(1, len(FACTORS)), low=1, high=len(FACTORS)
+    )
+    hidden_size: int = base.flag(256, "units of the hidden layer", search=(64, 128, 256, 512), low=1)
 
     whole: ClassVar[float] = 1.0  # a bag of n-grams has no reason to cut
     affordable: ClassVar[int] = 4096
