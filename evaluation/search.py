@@ -128,7 +128,7 @@ class Search:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             storage = JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=REPORTS, n_min_trials=3)
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=REPORTS, n_min_trials=3)
             study = optuna.create_study(
                 storage=storage, pruner=pruner, study_name="tune", direction="maximize", load_if_exists=True
             )
