@@ -13,6 +13,8 @@ from engine import checkpoint
 from evaluation import baselines
 from models import ENCODERS, trainer
 
+PATIENCE = 20.0  # seconds that a script has to end itself
+
 
 class Job:
     """A model's or a baseline's run with a seed.
@@ -140,8 +142,7 @@ def call(command, log, what, watch=None):
         try:
             status = _wait(process, watch)
         except BaseException:  # Ctrl-C, or the end of this process by SIGTERM
-            process.terminate()  # the files that it saved are complete
-            process.wait()
+            _end(process)
             raise
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -157,3 +158,13 @@ def _wait(process, watch):
         except subprocess.TimeoutExpired:
             watch()
     return process.wait()
+
+
+def _end(process):
+    """Ends a process, also one that hangs or is stopped. The files that it saved are complete."""
+    process.terminate()
+    try:
+        process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

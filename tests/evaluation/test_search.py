@@ -155,7 +155,7 @@ def test_the_search_ends_at_its_time(tiny, tmp_path, monkeypatch):
 
     play(monkeypatch, trial)
     found = open_search(tiny, tmp_path)
-    found.run(0.15)
+    found.run(0.15, 20)
     assert [trial.state.name for trial in found.study.trials].count("RUNNING") == 1
 
 
