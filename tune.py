@@ -76,30 +76,34 @@ def summary(search):
     return line + (f" (default flags: {default:.2%})" if default is not None else "")
 
 
+def report(search, where):
+    """Draws the picture, copies the best checkpoint, and prints the command with the best flags. where: its dataset."""
+    from evaluation import search_plot  # matplotlib and scikit-learn, which take a second to import
+
+    picture = search.directory / "search.png"
+    search_plot.draw(search, picture)
+    say(summary(search))
+    say(f"Picture: {shown(picture)}; flags for --tuned: {shown(search.tuned)}")
+    say(search.copy_best())
+    script = trainer([search.name])
+    echo(shlex.join(["python", script, "--model", search.name, *where, *search.found()["flags"]]))
+
+
 def main():
     args = parse_args()
     dataset = Path(args.dataset or default_dataset())
-    search = Search(
-        args.model, Comparison(dataset, args.output, args.flags), args.training, args.output or dataset, args.max_mb
-    )
+    output = args.output or dataset
+    data = Comparison(dataset, output, args.flags)
     interrupted = False
-    with locked(search.directory / "search.lock", f"another search writes {shown(search.directory)}"):
+    with locked(output / "tune" / args.model / "search.lock", "another search runs here"):
+        search = Search(args.model, data, args.training, output, args.max_mb)
         try:
             search.run(60 * args.minutes, args.trials)
         except KeyboardInterrupt:
             interrupted = True
             say("Interrupted: the same command continues the search")
         if search.best():
-            from evaluation import search_plot  # matplotlib and scikit-learn, which take a second to import
-
-            picture = search.directory / "search.png"
-            search_plot.draw(search, picture)
-            say(summary(search))
-            say(f"Picture: {shown(picture)}; flags for --tuned: {shown(search.tuned)}")
-            say(search.copy_best())
-            where = ["--dataset", args.dataset] if args.dataset else []
-            script = trainer([args.model])
-            echo(shlex.join(["python", script, "--model", args.model, *where, *search.found()["flags"]]))
+            report(search, ["--dataset", args.dataset] if args.dataset else [])
         elif not interrupted:
             raise UserError(nothing_found(search, args))
     if interrupted:

@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 
 from evaluation.report import figure_and_axes, save_figure
 
+MARGIN = 4.0  # points below the best that are shown at least, if there are trials
 LEAST = 4  # completed trials from which on the importance is computed
 
 
@@ -19,17 +20,19 @@ def draw(search, path):
 
 
 def draw_trials(axes, search):
-    """Each trial at the time at which it ended, and the best one until then. Failed trials are at the lower edge."""
+    """Each trial at the time at which it ended, and the best one until then.
+
+    Trials that failed, and those far below the others, are at the lower edge.
+    """
     trials = search.finished()
     minutes = np.cumsum([trial.user_attrs["seconds"] for trial in trials]) / 60
     values = np.array([np.nan if trial.value is None else 100 * trial.value for trial in trials])
     completed = np.array([trial.state == TrialState.COMPLETE for trial in trials])
     failed = np.array(["error" in trial.user_attrs for trial in trials])
     best = np.fmax.accumulate(np.where(completed, values, np.nan))
-    low = np.nanmin(values[completed])
-    top = np.nanmax(values[completed])
-    bottom = max(low, np.nanmedian(values[completed]) - 2 * (top - np.nanmedian(values[completed]))) - 0.5
-    edge = np.clip(np.nan_to_num(values, nan=bottom), bottom, None)  # one bad trial must not flatten the others
+    top = np.nanmax(best)
+    bottom = top - max(MARGIN, 3 * (top - np.median(values[completed])))
+    edge = np.fmax(values, max(bottom, np.nanmin(values)))
     axes.step(minutes, best, where="post", color="tab:orange", label="best so far")
     axes.plot(minutes[completed], edge[completed], "o", color="tab:blue", label="completed")
     stopped = ~completed & ~failed

@@ -22,7 +22,7 @@ class Config(base.Config):
     require_improvement: int = 400
     embed: int = base.flag(80, "width of an embedding", search=(16, 32, 80, 160), low=1)
     n_gram_vocab: int = base.flag(
-        250499, "buckets for bigrams, and for each longer n-gram", search=(10007, 50021, 250499, 1000003), low=1
+        250499, "buckets for bigrams, and for each longer n-gram", search=(10007, 50021, 250499), low=1
     )
     n_grams: int = base.flag(
         3, "length of the longest n-grams", search=base.Range(1, len(FACTORS)), low=1, high=len(FACTORS)

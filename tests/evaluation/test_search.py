@@ -77,7 +77,7 @@ def test_a_picture_of_trials_that_are_all_equal(tiny, tmp_path, monkeypatch):
     search_plot.draw(found, tmp_path / "search.png")
 
 
-def test_a_trial_below_the_median_is_stopped(tiny, tmp_path, monkeypatch, capsys):
+def test_a_trial_among_the_lowest_is_stopped(tiny, tmp_path, monkeypatch, capsys):
     seen = []
 
     def trial(number):
@@ -89,7 +89,7 @@ def test_a_trial_below_the_median_is_stopped(tiny, tmp_path, monkeypatch, capsys
     found.run(60, 6)
     line = capsys.readouterr().out.splitlines()[-1]
     assert "Val Acc: 10.00%" in line
-    assert "(stopped: below the median)" in line
+    assert "(stopped: among the lowest quarter)" in line
     assert found.best().number == 4
 
 
