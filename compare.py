@@ -19,7 +19,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from cli.console import Parser, UserError, echo, number, say
+from cli.console import Parser, UserError, echo, number, say, split_arguments
 from cli.files import default_dataset
 from evaluation.baselines import BASELINES
 from evaluation.comparison import Comparison, competitors
@@ -31,10 +31,7 @@ OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training t
 
 def parse_args():
     """The flags. Those after -- are `flags`, a list, and parsed `known`, as far as a comparison needs them."""
-    ours, flags = sys.argv[1:], []
-    if "--" in ours:
-        index = ours.index("--")
-        ours, flags = ours[:index], ours[index + 1 :]
+    ours, flags = split_arguments(sys.argv[1:])
     parser = Parser(__doc__)
     parser.add_argument(
         "--models",
@@ -50,7 +47,8 @@ def parse_args():
     parser.add_argument("--output", type=Path, help="directory to write to (leaderboard in the dataset's)")
     args = parser.parse_args(ours)
     known = Parser(add_help=False)
-    known.add_argument("--scratch", action="store_true")
+    for name in ("scratch", "tuned"):
+        known.add_argument(f"--{name}", action="store_true")
     known.add_argument("--device", default="auto")
     known.add_argument("--amp", default="auto")
     for name in ("embedding", "bert_path", *OURS):

@@ -4,6 +4,7 @@ python pretrain_run.py --model bert                    # ERNIE bert_CNN bert_RNN
 python pretrain_run.py --model bert --dataset D        # D/data has class.txt, train.txt, dev.txt, test.txt
 python pretrain_run.py --model bert_CNN --bert_path chinese-roberta-wwm-ext --pad_size 128 --accumulate 4
 python pretrain_run.py --model bert --resume           # continues where it was interrupted
+python pretrain_run.py --model bert --tuned            # with the flags that tune.py found
 torchrun --nproc_per_node=2 pretrain_run.py --model bert          # on two GPUs
 
 The encoder's files are in bert_pretrain, those of ERNIE in ERNIE_pretrain: python download.py bert
@@ -24,6 +25,7 @@ from engine.counting import add_evidence
 from engine.device import Compute, describe_device
 from engine.optimizers import warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
+from engine.tuned import parse_with_tuned
 from models import ENCODERS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from models.encoder_files import digest_of_weights, fits_weights, read_config, weights_file
@@ -33,10 +35,10 @@ from train_eval import train_and_test
 from utils import add_dataset_flag, fit_to_rows, read_dataset
 
 
-def parse_args():
+def parse_args(arguments=None):
     first = Parser(add_help=False)
     first.add_argument("--model", choices=ENCODERS, default="bert", help="model; decides the defaults below")
-    name = first.parse_known_args()[0].model
+    name = first.parse_known_args(arguments)[0].model
     config = model_module(name).Config
     parser = Parser(__doc__, parents=[first])
     add_dataset_flag(parser)
@@ -54,7 +56,7 @@ def parse_args():
     )
     add_run_flags(parser)
     add_config_flags(parser, config)
-    return parser.parse_args()
+    return parse_with_tuned(parser, arguments)
 
 
 def build(args, config, spec):

@@ -6,6 +6,7 @@ python run.py --model DPCNN --embedding random --pad_size 64 --num_epochs 10
 python run.py --model TextRNN --word True              # words instead of characters
 python run.py --model SVM                              # NBSVM; scikit-learn trains them
 python run.py --model TextCNN --resume                 # continues where it was interrupted
+python run.py --model TextCNN --tuned                  # with the flags that tune.py found
 """
 
 from cli.start import run_script
@@ -23,6 +24,7 @@ from engine.counting import add_evidence
 from engine.device import Compute, describe_device
 from engine.optimizers import make_optimizers, warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
+from engine.tuned import parse_with_tuned
 from models import LINEAR, NETWORKS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
@@ -32,12 +34,12 @@ from utils import add_dataset_flag, add_text_flags, fit_to_rows, read_dataset
 OF_NETWORKS = ("embedding", "eval_every", "compile", "accumulate", "label_smoothing")  # flags without use to LINEAR
 
 
-def parse_args():
+def parse_args(arguments=None):
     first = Parser(add_help=False)
     names = NETWORKS + LINEAR
     first.add_argument("--model", choices=names, default="TextCNN", help="model; decides the defaults below")
     first.add_argument("--paper", action="store_true", help="the paper's network, without what this toolkit adds to it")
-    known, _ = first.parse_known_args()
+    known, _ = first.parse_known_args(arguments)
     config = model_module(known.model).Config
     parser = Parser(__doc__, parents=[first])
     add_dataset_flag(parser)
@@ -47,7 +49,7 @@ def parse_args():
     add_config_flags(parser, config)
     if known.paper and known.model in NETWORKS:
         parser.set_defaults(**config.paper)
-    args = parser.parse_args()
+    args = parse_with_tuned(parser, arguments)
     unused = [f"--{flag}" for flag in OF_NETWORKS if getattr(args, flag) != parser.get_default(flag)]
     unused += ["--paper"] if args.paper else []
     if args.model in LINEAR and unused:

@@ -36,6 +36,12 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
         return action.help if action.default is None else super()._get_help_string(action)
 
 
+def split_arguments(arguments):
+    """The arguments before `--`, and those after it, which are for other scripts."""
+    index = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:index], arguments[index + 1 :]
+
+
 def boolean(text):
     """An argparse type: `--flag False` is false (`type=bool` takes every non-empty text for true)."""
     values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

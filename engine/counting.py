@@ -11,7 +11,6 @@ from models.evidence import Evidence
 from models.tables import keys_of
 
 CALIBRATION_ROWS = 5_000  # training rows that the evidence is calibrated on, at most
-START = 0.1  # factor of the classifier's random weights, so that the evidence decides at first
 SMOOTHINGS = (0.1, 0.3, 1.0)  # among which the best one is chosen
 PENALTY = 1e-4  # on the squares of the weights, so that those of rare features stay small
 
@@ -24,7 +23,7 @@ def add_evidence(model, config, batches, num_classes, seed):
     if not config.evidence:
         return model, config
     with torch.no_grad():
-        model.classifier.weight.mul_(START)
+        model.classifier.weight.mul_(config.start)
     model = Evidence(model, config, count(batches, num_classes, config.evidence)).to(batches.device)
     return model, dataclasses.replace(config, smoothing=calibrate(model, batches, seed))
 

@@ -151,6 +151,7 @@ def _make_log(directory):
 def add_run_flags(parser):
     """Adds the flags of every script that trains a classifier."""
     parser.add_argument("--output", type=Path, help="directory for saved_dict and log (the dataset's)")
+    parser.add_argument("--tuned", action="store_true", help="use the flags that tune.py found; others given here win")
     add_training_flags(parser)
     parser.add_argument(
         "--class_weight", choices=["balanced"], help="balanced: give all classes the same total weight in the loss"

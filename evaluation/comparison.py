@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cli.console import UserError, say
 from cli.files import ROOT, digest_of
+from engine import tuned
 from evaluation import baselines
 from evaluation.job import Job
 from models import ENCODERS, MODELS, model_module
@@ -71,6 +72,8 @@ def plan_of_model(name, comparison, known, hyper_parameters):
     if dropped:
         say(f"{name} has no {', '.join(dropped)}: it is trained without")
     plan = {"flags": flags, "defaults": dataclasses.asdict(config())}
+    if known.tuned:
+        plan["tuned"] = tuned.read(name, [comparison.directory])[0]
     if name in ENCODERS:
         from models.encoder_files import digest_of_weights, weights_file  # transformers take seconds to import
 

@@ -13,6 +13,8 @@ from engine import checkpoint
 from evaluation import baselines
 from models import ENCODERS, LINEAR, trainer
 
+PATIENCE = 20.0  # seconds that a script has to end itself
+
 
 class Job:
     """A model's or a baseline's run with a seed.
@@ -127,8 +129,11 @@ def rows_seen(metrics, rows):
     return epochs * rows + steps * batch
 
 
-def call(command, log, what):
-    """Runs a script, or with -m a module, and appends its output to a log. Raises UserError if it fails."""
+def call(command, log, what, watch=None):
+    """Runs a script, or with -m a module, and appends its output to a log. Raises UserError if it fails.
+
+    watch: is called twice a second meanwhile; what it raises ends the script.
+    """
     module = command[0] == "-m"
     arguments = [sys.executable, *(["-P", *command] if module else [str(ROOT / command[0]), *command[1:]])]
     environment = os.environ | ({"PYTHONPATH": str(ROOT)} if module else {})  # so that any directory will do
@@ -136,12 +141,31 @@ def call(command, log, what):
     with open(log, "ab") as file:
         process = subprocess.Popen(arguments, stdout=file, **options)
         try:
-            status = process.wait()
+            status = _wait(process, watch)
         except BaseException:  # Ctrl-C, or the end of this process by SIGTERM
-            process.terminate()  # the files that it saved are complete
-            process.wait()
+            _end(process)
             raise
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
         raise UserError(f"{what}: failed with exit status {status}; the end of {log}: {last}")
+
+
+def _wait(process, watch):
+    """The exit status of a process."""
+    while watch:
+        try:
+            return process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            watch()
+    return process.wait()
+
+
+def _end(process):
+    """Ends a process, also one that hangs or is stopped. The files that it saved are complete."""
+    process.terminate()
+    try:
+        process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

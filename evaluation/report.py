@@ -82,8 +82,11 @@ def draw_losses(directory, history):
     save_figure(figure, Path(directory) / "loss.png")
 
 
-def figure_and_axes(size):
-    """A figure with a Chinese font: the system's, or that of the package zhplot if the system has none."""
+def figure_and_axes(size, *grid, **options):
+    """A figure with a Chinese font: the system's, or that of the package zhplot if the system has none.
+
+    grid, options: of `pyplot.subplots`.
+    """
     logging.getLogger("matplotlib.font_manager").setLevel(
         logging.ERROR
     )  # it warns of each family that is not installed
@@ -96,7 +99,7 @@ def figure_and_axes(size):
         family = font_manager.FontProperties(fname=path).get_name()
     plt.rcParams["font.family"] = [family, "DejaVu Sans"]
     plt.rcParams["axes.unicode_minus"] = False
-    return plt.subplots(figsize=size, layout="constrained")
+    return plt.subplots(*grid, figsize=size, layout="constrained", **options)
 
 
 def save_figure(figure, path):

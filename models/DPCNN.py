@@ -16,7 +16,7 @@ from models import base, layers
 
 @dataclass
 class Config(base.EmbeddingConfig):
-    num_filters: int = base.flag(250, "filters of each convolution", low=1)
+    num_filters: int = base.flag(250, "filters of each convolution", search=(64, 128, 250, 400), low=1)
 
 
 class Model(nn.Module):

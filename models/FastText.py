@@ -20,14 +20,21 @@ class Config(base.Config):
     num_epochs: int = 2
     batch_size: int = base.flag(0, "rows of a training step; 0: up to 512, as training rows allow", low=0)
     learning_rate: float = 4e-3
-    embed: int = base.flag(80, "width of an embedding", low=1)
-    n_gram_vocab: int = base.flag(250499, "buckets for bigrams, and for each longer n-gram", low=1)
-    n_grams: int = base.flag(3, "length of the longest n-grams", low=1, high=len(FACTORS))
-    hidden_size: int = base.flag(256, "units of the hidden layer; 0: no hidden layer", low=0)
+    embed: int = base.flag(80, "width of an embedding", search=(16, 32, 80, 160), low=1)
+    n_gram_vocab: int = base.flag(
+        250499, "buckets for bigrams, and for each longer n-gram", search=(10007, 50021, 250499), low=1
+    )
+    n_grams: int = base.flag(
+        3, "length of the longest n-grams", search=base.Range(1, len(FACTORS)), low=1, high=len(FACTORS)
+    )
+    hidden_size: int = base.flag(
+        256, "units of the hidden layer; 0: no hidden layer", search=(0, 64, 128, 256, 512), low=0
+    )
 
     whole: ClassVar[float] = 1.0  # a bag of n-grams has no reason to cut
     affordable: ClassVar[int] = 4096
     largest: ClassVar[int] = 512
+    start: ClassVar[float] = 1.0  # its vectors start near zero, so that the evidence decides at first anyway
     paper: ClassVar[dict] = base.Config.paper | {"hidden_size": 0, "dropout": 0.0}
 
 

@@ -16,9 +16,10 @@ from models import base, layers
 
 @dataclass
 class Config(base.EmbeddingConfig):
-    embed_dropout: float = 0.5
-    hidden_size: int = base.flag(256, "LSTM units in each direction", low=1)
-    num_layers: int = base.flag(1, "LSTM layers", low=1)
+    dropout: float = 0.3
+    embed_dropout: float = 0.3
+    hidden_size: int = base.flag(256, "LSTM units in each direction", search=(64, 128, 256, 512), low=1)
+    num_layers: int = base.flag(1, "LSTM layers", search=base.Range(1, 2), low=1)
 
 
 class Model(nn.Module):

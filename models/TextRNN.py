@@ -16,9 +16,10 @@ from models import base, layers
 
 @dataclass
 class Config(base.EmbeddingConfig):
-    embed_dropout: float = 0.5
-    hidden_size: int = base.flag(128, "LSTM units in each direction", low=1)
-    num_layers: int = base.flag(2, "LSTM layers", low=1)
+    dropout: float = 0.5
+    embed_dropout: float = 0.3
+    hidden_size: int = base.flag(128, "LSTM units in each direction", search=(64, 128, 256, 512), low=1)
+    num_layers: int = base.flag(2, "LSTM layers", search=base.Range(1, 3), low=1)
 
 
 class Model(nn.Module):

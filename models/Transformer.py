@@ -20,11 +20,11 @@ from models import base, layers
 @dataclass
 class Config(base.EmbeddingConfig):
     learning_rate: float = 5e-4
-    dropout: float = 0.3
-    dim_model: int = base.flag(300, "width of the encoder", low=1)
-    hidden: int = base.flag(1024, "units of the feed-forward layer", low=1)
-    num_head: int = base.flag(5, "attention heads, a divisor of dim_model", low=1)
-    num_encoder: int = base.flag(2, "encoder layers", low=1)
+    dropout: float = 0.1
+    dim_model: int = base.flag(300, "width of the encoder", search=(100, 200, 300, 400), low=1)
+    hidden: int = base.flag(1024, "units of the feed-forward layer", search=(256, 512, 1024, 2048), low=1)
+    num_head: int = base.flag(5, "attention heads, a divisor of dim_model", search=(2, 4, 5, 10), low=1)
+    num_encoder: int = base.flag(2, "encoder layers", search=base.Range(1, 4), low=1)
 
     paper: ClassVar[dict] = base.EmbeddingConfig.paper | {"dropout": 0.1}
 

@@ -17,9 +17,21 @@ from models.layers import Dropout
 from models.tables import FACTORS, Table, n_grams
 
 
-def flag(default, help, **bounds):
-    """A field of a `Config`: its default, its line in `--help`, and the bounds that `console.in_range` takes."""
-    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
+class Range(NamedTuple):
+    """The values of a numeric field among which `tune.py` searches: both ends included, in steps or on a log scale."""
+
+    low: float
+    high: float
+    step: float | None = None  # 1 for integers
+    log: bool = False
+
+
+def flag(default, help, search=None, **bounds):
+    """A field of a `Config`: its default, its line in `--help`, and the bounds that `console.in_range` takes.
+
+    search: what `tune.py` tries, a `Range` or a tuple of values; None if the field is not searched.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "search": search, "bounds": bounds})
 
 
 class DataSpec(NamedTuple):
@@ -60,13 +72,15 @@ class TextConfig:
 class TrainingConfig(TextConfig):
     """The hyper-parameters of all models that are trained in steps."""
 
-    num_epochs: int = flag(5, "passes over the training data", low=1)
-    batch_size: int = flag(0, "rows of a training step; 0: up to 128, as training rows allow", low=0)
-    learning_rate: float = flag(1e-3, "learning rate of Adam", low=0, open_low=True)
+    num_epochs: int = flag(5, "passes over the training data", search=Range(2, 10), low=1)
+    batch_size: int = flag(
+        0, "rows of a training step; 0: up to 128, as training rows allow", search=(0, 32, 64, 128, 256, 512), low=0
+    )
+    learning_rate: float = flag(1e-3, "learning rate of Adam", search=Range(2e-4, 1e-2, log=True), low=0, open_low=True)
     require_improvement: int = flag(
         1000, "stop after this many steps, and three validations, without a better validation accuracy", low=1
     )
-    dropout: float = flag(0.5, "dropout before the classifier", low=0, high=0.95)
+    dropout: float = flag(0.5, "dropout before the classifier", search=Range(0.0, 0.8, step=0.1), low=0, high=0.95)
 
     largest: ClassVar[int] = 128  # that `batch_size` 0 becomes
 
@@ -76,10 +90,20 @@ class Config(TrainingConfig):
     """The hyper-parameters of all networks. A network's own `Config` lists those that are its own or differ."""
 
     evidence: int = flag(
-        4, "length of the longest n-grams whose counts in each class are used; 0: none", low=0, high=len(FACTORS)
+        4,
+        "length of the longest n-grams whose counts in each class are used; 0: none",
+        search=Range(0, len(FACTORS)),
+        low=0,
+        high=len(FACTORS),
     )
-    smoothing: float = flag(0.0, "what is added to each count of an n-gram; 0: chosen on the training rows", low=0)
+    smoothing: float = flag(
+        0.0,
+        "what is added to each count of an n-gram; 0: chosen on the training rows",
+        search=(0.0, 0.03, 0.1, 0.3, 1.0),
+        low=0,
+    )
 
+    start: ClassVar[float] = 0.1  # factor of a classifier's random weights, so that the evidence decides at first
     paper: ClassVar[dict] = {"evidence": 0, "num_epochs": 20}  # the values with which a network is that of its paper
 
 
@@ -87,16 +111,27 @@ class Config(TrainingConfig):
 class EmbeddingConfig(Config):
     """The hyper-parameters of the networks that have an `Embedding`."""
 
-    embed: int = flag(300, "width of an embedding; that of the pre-trained vectors, if there are any", low=1)
-    embed_dropout: float = flag(0.3, "dropout on the embeddings", low=0, high=0.95)
-    bigram_vocab: int = flag(0, "buckets for the vectors of adjacent token pairs; 0 disables them", low=0)
+    embed: int = flag(
+        300,
+        "width of an embedding; that of the pre-trained vectors, if there are any",
+        search=(16, 32, 64, 128, 300),
+        low=1,
+    )
+    dropout: float = 0.2
+    embed_dropout: float = flag(0.1, "dropout on the embeddings", search=Range(0.0, 0.7, step=0.1), low=0, high=0.95)
+    bigram_vocab: int = flag(
+        0,
+        "buckets for the vectors of adjacent token pairs; 0 disables them",
+        search=(0, 10007, 50021, 200003),
+        low=0,
+    )
 
     takes_vectors: ClassVar[bool] = True
     paper: ClassVar[dict] = Config.paper | {"bigram_vocab": 0, "embed_dropout": 0.0, "dropout": 0.5}
 
 
 def describe(config_class):
-    """Each field's default, help, bounds, its type `convert`, and whether it is a tuple of `many`.
+    """Each field's default, help, search, bounds, its type `convert`, and whether it is a tuple of `many`.
 
     A field to which a subclass gives a new default keeps the others.
     """
@@ -107,7 +142,8 @@ def describe(config_class):
         many = types[field.name] not in (int, float)  # tuple[int, ...]
         convert = int if many else types[field.name]
         bounds = ({"high": MOST} if convert is int else {}) | metadata["bounds"]
-        fields[field.name] = {"default": field.default, "help": metadata["help"], "bounds": bounds}
+        fields[field.name] = {"default": field.default, "bounds": bounds}
+        fields[field.name] |= {name: metadata[name] for name in ("help", "search")}
         fields[field.name] |= {"convert": convert, "many": many}
     return fields
 

@@ -7,7 +7,7 @@ from models import DPCNN, base, encoder
 
 @dataclass
 class Config(encoder.Config):
-    num_filters: int = base.flag(250, "filters of each convolution", low=1)
+    num_filters: int = base.flag(250, "filters of each convolution", search=(64, 128, 250, 400), low=1)
 
 
 class Model(DPCNN.Model):

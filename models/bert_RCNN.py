@@ -7,8 +7,8 @@ from models import TextRCNN, base, encoder
 
 @dataclass
 class Config(encoder.Config):
-    rnn_hidden: int = base.flag(256, "LSTM units in each direction", low=1)
-    num_layers: int = base.flag(2, "LSTM layers", low=1)
+    rnn_hidden: int = base.flag(256, "LSTM units in each direction", search=(64, 128, 256, 512), low=1)
+    num_layers: int = base.flag(2, "LSTM layers", search=base.Range(1, 2), low=1)
 
 
 class Model(TextRCNN.Model):

@@ -7,8 +7,10 @@ from models import TextRNN, base, encoder
 
 @dataclass
 class Config(encoder.Config):
-    rnn_hidden: int = base.flag(0, "LSTM units in each direction; 0 is the encoder's width, 768 at base size", low=0)
-    num_layers: int = base.flag(2, "LSTM layers", low=1)
+    rnn_hidden: int = base.flag(
+        0, "LSTM units in each direction; 0 is the encoder's width, 768 at base size", search=(0, 128, 256, 512), low=0
+    )
+    num_layers: int = base.flag(2, "LSTM layers", search=base.Range(1, 2), low=1)
 
 
 class Model(TextRNN.Model):

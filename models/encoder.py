@@ -18,15 +18,26 @@ from models import base, encoder_files, layers
 class TrainingConfig(base.TrainingConfig):
     """The hyper-parameters of an encoder's training."""
 
-    num_epochs: int = 3
+    num_epochs: int = base.flag(3, "passes over the training data", search=base.Range(1, 5), low=1)
+    batch_size: int = base.flag(
+        0, "rows of a training step; 0: up to 128, as training rows allow", search=(0, 16, 32, 64, 128), low=0
+    )
     pad_size: int = base.flag(
         0,
         "tokens of a row that are read, including [CLS] and [SEP]; 0: as many as keep nearly all rows whole",
         low=0,
         high=1_000_000,
     )
-    learning_rate: float = 5e-5
-    dropout: float = base.flag(0.1, "dropout in the encoder and before the classifier", low=0, high=0.95)
+    learning_rate: float = base.flag(
+        5e-5, "learning rate of AdamW", search=base.Range(1e-5, 5e-4, log=True), low=0, open_low=True
+    )
+    dropout: float = base.flag(
+        0.1,
+        "dropout in the encoder and before the classifier",
+        search=base.Range(0.0, 0.3, step=0.05),
+        low=0,
+        high=0.95,
+    )
     weight_decay: float = base.flag(0.01, "weight decay of AdamW, except for biases and LayerNorm", low=0)
     warmup: float = base.flag(0.05, "share of the steps in which the learning rate rises", low=0, high=1)
     max_norm: float = base.flag(1.0, "norm to which gradients are clipped", low=0, open_low=True)

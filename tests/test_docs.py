@@ -30,6 +30,7 @@ SCRIPTS = {  # as the documentation names them: the module, and the models that 
     "predict.py": ("predict", ()),
     "pretrain_predict.py": ("pretrain_predict", ()),
     "compare.py": ("compare", ()),
+    "tune.py": ("tune", ()),
     "download.py": ("download", ()),
     "utils.py": ("utils", ()),
     "evaluation.baselines": ("evaluation.baselines", ()),
@@ -46,6 +47,8 @@ NOT_RUN = {  # patterns of commands and programs, and why they are not run here;
     r"THUCNews": "a dataset that is not bundled",
     r"--init bert_pretrain|pretrain_run\.py --model bert$": "an encoder that is not bundled",
     r"compare\.py": "minutes; test_compare.py runs it with fewer models",
+    r"(^| )tune\.py": "minutes; test_tune.py runs it with fewer trials",
+    r"--tuned": "the flags that tune.py finds",
     r"-m benchmarks\.": "minutes",
     r"-m tests\.fuzz": "minutes",
     r"import ray": "a package that is not required; test_ray.py runs it",
@@ -255,14 +258,14 @@ def test_the_arguments_of_commands_are_valid(parsers, step):
     if name == "-m":
         name, *arguments = arguments
     flags = []
-    if name == "compare.py" and "--" in arguments:
+    if name in ("compare.py", "tune.py") and "--" in arguments:
         flags = arguments[arguments.index("--") + 1 :]
         arguments = arguments[: arguments.index("--")]
     model = arguments[arguments.index("--model") + 1] if "--model" in arguments else None
     parser = parsers.get((name, model)) or next(parser for key, parser in parsers.items() if key[0] == name)
     args = parser.parse_args(arguments)
     if flags:
-        parsers["run.py", args.models[0]].parse_args(flags)
+        parsers["run.py", args.models[0] if name == "compare.py" else args.model].parse_args(flags)
 
 
 @pytest.mark.parametrize("path", PAGES + DIRECTORIES, ids=lambda path: str(path.relative_to(ROOT)))

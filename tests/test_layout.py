@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 ORDER = ("cli", "text", "models", "engine", "evaluation", "utils", "train_eval", "pretrain_eval")  # then the scripts
-SCRIPTS = ("run", "pretrain_run", "pretrain_mlm", "predict", "pretrain_predict", "compare", "download")
+SCRIPTS = ("run", "pretrain_run", "pretrain_mlm", "predict", "pretrain_predict", "compare", "tune", "download")
 ROOMS = ("cli", "text", "models", "engine", "evaluation")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py"))
 
