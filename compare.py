@@ -2,6 +2,7 @@
 
     python compare.py                                              # the seven networks, three seeds each
     python compare.py --models TextCNN NBSVM bert --seeds 5 --dataset D --baselines svm fasttext
+    python compare.py --models TextCNN FastText NBSVM --ensemble                 # and the best of them together
     python compare.py --models TextCNN DPCNN -- --num_epochs 3 --device cpu      # after --: flags of every training
 
 Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, and the files of each training to MODEL/seed-N there, with
@@ -23,6 +24,7 @@ from cli.console import Parser, UserError, echo, number, say, split_arguments
 from cli.files import default_dataset
 from evaluation.baselines import BASELINES
 from evaluation.comparison import Comparison, competitors
+from evaluation.job import EnsembleJob
 from models import MODELS, NETWORKS
 from utils import add_dataset_flag
 
@@ -43,6 +45,7 @@ def parse_args():
     )
     parser.add_argument("--seeds", type=number(int, 1), default=3, help="number of runs of each model, seeds 1, 2, …")
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=(), help="other programs to compare with")
+    parser.add_argument("--ensemble", action="store_true", help="combine the runs into an ensemble, chosen on dev")
     add_dataset_flag(parser)
     parser.add_argument("--output", type=Path, help="directory to write to (leaderboard in the dataset's)")
     args = parser.parse_args(ours)
@@ -77,6 +80,16 @@ def run_all(competitors, known):
     return results, failures
 
 
+def combine(args, comparison, jobs, results):
+    """Adds an ensemble of the runs with results to the jobs; returns its results and failures as `run_all` does."""
+    members = [job for each in jobs for job in each if job.name in results and job.kind != "baseline"]
+    if len(members) < 2:
+        say("--ensemble: no two runs to combine")
+        return {}, {}
+    jobs.append([EnsembleJob(members, comparison, args.known.device, args.known.amp)])
+    return run_all(jobs[-1:], args.known)
+
+
 def about(args, comparison, rows, failures):
     """The part of a leaderboard besides its rows, as data."""
     runs = [run for row in rows for run in row["runs"]]
@@ -108,6 +121,9 @@ def main():
     jobs = comparison.jobs(competitors(args.models, args.baselines), args.seeds, args.known)
     try:
         results, failures = run_all(jobs, args.known)
+        if args.ensemble:
+            combined, failed = combine(args, comparison, jobs, results)
+            results, failures = results | combined, failures | failed
     except KeyboardInterrupt:
         say("Interrupted: the same command continues")
         sys.exit(130)

@@ -84,7 +84,7 @@ def main(predict=Predict, description=__doc__):
     else:
         write_all(predictor, blocks, lines, sys.stdout)
     if predictor.cut:
-        say(f"{predictor.cut} texts were longer than the {predictor.saved.config.pad_size} tokens that the model reads")
+        say(f"{predictor.cut} texts were longer than the {predictor.limit} tokens that the model reads")
 
 
 def write_all(predictor, blocks, lines, file):

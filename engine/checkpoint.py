@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from text.wordpieces import WordPieces
 
 FORMAT = 1
 FIELDS = {"model": str, "config": dict, "classes": list, "vocabulary": dict, "weights": dict, "metrics": dict}
+OF_ENSEMBLE = {"model": str, "classes": list, "members": list, "shares": list, "metrics": dict}  # instead of `FIELDS`
+ENSEMBLE = "ensemble"  # its `model`
 LARGE = 5_000_000  # a table of n-grams with more numbers is stored in half precision
 PACKAGES = ("torch", "numpy", "transformers")
 INITIALISERS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.zero_, nn.init.normal_, nn.init.uniform_}
@@ -38,6 +41,30 @@ class Classifier(NamedTuple):
     encoder: dict | None  # the content of the encoder's config.json
     model: nn.Module
     metrics: dict | None = None  # of the validation at which it was saved
+
+    @property
+    def members(self):
+        """As those of an `Ensemble`, with their `shares`."""
+        return [self]
+
+    @property
+    def shares(self):
+        return [1.0]
+
+
+class Ensemble(NamedTuple):
+    """Classifiers of the same classes, whose probabilities are averaged."""
+
+    classes: list
+    members: list  # of Classifier
+    shares: list  # each member's weight in the average; their sum is 1
+    metrics: dict  # on the validation split
+
+    name = ENSEMBLE
+
+    @property
+    def model(self):
+        return nn.ModuleList(member.model for member in self.members)
 
 
 def path_of(directory, name):
@@ -65,9 +92,31 @@ def save(path, classifier):
     write(path, content)
 
 
+def save_ensemble(path, files, shares, classes, metrics):
+    """Writes a checkpoint with those in other files as the members of an `Ensemble`, of these shares."""
+    members = [read(file) for file in files]
+    content = {"format": FORMAT, "model": ENSEMBLE, "classes": list(classes), "members": members}
+    write(path, content | {"shares": list(shares), "metrics": metrics, "versions": versions(*PACKAGES)})
+
+
 def load(path, device="cpu"):
-    """Reads a checkpoint as a Classifier whose model is in evaluation mode. Raises UserError for any other file."""
+    """Reads a checkpoint as a Classifier or an Ensemble, whose models are in evaluation mode.
+
+    Raises UserError for any other file.
+    """
     content = read(path, device)
+    if not is_of_format(content, OF_ENSEMBLE):
+        return _classifier(path, content, device)
+    classes, shares = content["classes"], content["shares"]
+    members = [_classifier(path, member, device) for member in content["members"]]
+    whole = all(isinstance(share, float) and share > 0 for share in shares) and math.isclose(sum(shares), 1)
+    if not whole or len(shares) != len(members) or any(member.classes != classes for member in members):
+        raise UserError(f"{path} is an ensemble whose members do not fit each other; build it again")
+    return Ensemble(classes, members, shares, content["metrics"])
+
+
+def _classifier(path, content, device):
+    """The Classifier with this content, of the file at `path`."""
     if not is_of_format(content, FIELDS):
         bare = "weights alone, as the earlier toolkit saved them" if _is_bare(content) else "no checkpoint"
         raise UserError(

@@ -32,6 +32,8 @@ class Predict:
         with enough_memory(self.device, "use --device cpu"):
             self.saved = checkpoints.load(self.path, self.device)
         self.classes = self.saved.classes
+        equal = {member.vocabulary.digest: member.vocabulary for member in self.saved.members}  # encoded once
+        self.vocabularies = [equal[member.vocabulary.digest] for member in self.saved.members]
         self.cut = 0  # texts so far that were longer than pad_size
         self.stopped = False
 
@@ -63,18 +65,29 @@ class Predict:
 
         Several threads may call it. A `stopped` predictor ends after the current batch.
         """
-        vocabulary, limit = self.saved.vocabulary, self.saved.config.pad_size
-        rows = vocabulary.encode_texts([text.strip() for text in texts])
-        probabilities = np.zeros((len(rows.lengths), len(self.classes)), np.float32)
-        batches = Batches(rows, None, vocabulary, limit, self.device)
-        with enough_memory(self.device, "use --device cpu"), autocast(self.device, self.amp):
-            for row_ids, _, logits in infer(self.saved.model, batches):
-                probabilities[row_ids] = logits.float().softmax(dim=1).cpu().numpy()
-                if self.stopped:
-                    break
+        texts = [text.strip() for text in texts]
+        encoded = {vocabulary: vocabulary.encode_texts(texts) for vocabulary in set(self.vocabularies)}
+        probabilities = np.zeros((len(texts), len(self.classes)), np.float32)
+        read, cut = np.zeros((len(texts), 1), np.float32), np.zeros(len(texts), bool)
+        for member, share, vocabulary in zip(self.saved.members, self.saved.shares, self.vocabularies, strict=True):
+            rows, limit = encoded[vocabulary], member.config.pad_size
+            batches = Batches(rows, None, vocabulary, limit, self.device)
+            with enough_memory(self.device, "use --device cpu"), autocast(self.device, self.amp):
+                for row_ids, _, logits in infer(member.model, batches):
+                    probabilities[row_ids] += share * logits.float().softmax(dim=1).cpu().numpy()
+                    read[row_ids] += share
+                    if self.stopped:
+                        break
+            cut |= rows.lengths > limit
         if not np.isfinite(probabilities).all():
             raise UserError(f"{self.path}: the model computes numbers that are not finite; train again")
-        return probabilities, int((rows.lengths > limit).sum())
+        probabilities /= np.where(read > 0, read, 1)  # a member may find no token in a text in which others do
+        return probabilities, int(cut.sum())
+
+    @property
+    def limit(self):
+        """Tokens of a text that the model reads, or that member of an ensemble which reads the fewest."""
+        return min(member.config.pad_size for member in self.saved.members)
 
     @property
     def workers(self):
@@ -82,8 +95,8 @@ class Predict:
         cores = torch.get_num_threads()
         if self.device.type != "cpu":
             return (2 if self.device.type == "cuda" else 1), cores  # on CUDA one encodes while the GPU computes
-        if self.saved.name in ENCODERS:  # the activations of one batch take hundreds of megabytes
-            return 1, cores
+        if any(member.name in ENCODERS for member in self.saved.members):
+            return 1, cores  # the activations of one batch take hundreds of megabytes
         return min(cores, WORKERS), 1  # a network's batch is too small for several cores
 
 

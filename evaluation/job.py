@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 from cli.console import UserError, duration, echo, say
-from cli.files import ROOT, replacing
+from cli.files import ROOT, digest_of, replacing
 from engine import checkpoint
+from engine.checkpoint import ENSEMBLE
 from evaluation import baselines
 from models import ENCODERS, LINEAR, trainer
 
@@ -25,9 +26,10 @@ class Job:
 
     def __init__(self, name, seed, plan, comparison):
         self.name, self.seed, self.plan, self.comparison = name, seed, plan, comparison
-        kinds = {"baseline": baselines.PARAMETERS, "encoder": ENCODERS, "linear": LINEAR}
+        kinds = {"baseline": baselines.PARAMETERS, "encoder": ENCODERS, "linear": LINEAR, "ensemble": [ENSEMBLE]}
         self.kind = next((kind for kind, names in kinds.items() if name in names), "network")
         self.directory = comparison.output / name / f"seed-{seed}"
+        self.checkpoint = checkpoint.path_of(self.directory, name)
         self.log = self.directory / "run.log"
         where = ["--dataset", str(comparison.directory), "--seed", str(seed), "--output", str(self.directory)]
         if self.kind == "baseline":
@@ -68,9 +70,8 @@ class Job:
         if not path.exists():
             what = f"{self.name}, speed of prediction"
             say(what)
-            file = checkpoint.path_of(self.directory, self.name)
-            where = ["--checkpoint", str(file), "--dataset", str(self.comparison.directory), "--output", str(path)]
-            call(["-m", "evaluation.timing", *where, "--device", device, "--amp", amp], self.log, what)
+            where = ["--checkpoint", self.checkpoint, "--dataset", self.comparison.directory, "--output", path]
+            call(["-m", "evaluation.timing", *map(str, where), "--device", device, "--amp", amp], self.log, what)
         return json.loads(path.read_text(encoding="utf-8"))
 
     def _set_other_plan_aside(self, what):
@@ -115,6 +116,37 @@ class Job:
     def _echo(self, record, more=""):
         shares = f"Test Acc: {record['accuracy']:>6.2%},  Macro F1: {record['macro_f1']:>6.2%}"
         echo(f"{self.name:<12} seed {self.seed}:  {shares},  Time: {duration(record['train_seconds'])}{more}")
+
+
+class EnsembleJob(Job):
+    """Combines the finished runs of other jobs: `evaluation.ensemble` as a job with the same record."""
+
+    def __init__(self, jobs, comparison, device, amp):
+        self.members = {f"{job.name}, seed {job.seed}": job for job in jobs}
+        digests = {name: digest_of(job.checkpoint)[:16] for name, job in self.members.items()}
+        super().__init__(ENSEMBLE, 1, {"members": digests, "flags": []} | comparison.digests, comparison)
+        self.directory = comparison.output / ENSEMBLE
+        self.checkpoint, self.log = comparison.output / f"{ENSEMBLE}.ckpt", self.directory / "run.log"
+        where = ["--dataset", comparison.directory, "--checkpoint", self.checkpoint, "--output", self.directory]
+        files = [job.checkpoint for job in jobs]
+        options = ["--device", device, "--amp", amp, "--members"]
+        self.command = ["-m", "evaluation.ensemble", *map(str, (*where, *options, *files))]
+
+    def _set_other_plan_aside(self, what):
+        """Removes the files of an ensemble of other runs: it takes seconds to build it again."""
+        if _record(self.directory).get("plan") != self.plan or not self.checkpoint.exists():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _result(self):
+        """Training time and rows are the sums over the members, and the time of the selection."""
+        shares = self._metrics()["shares"]
+        files = {name: str(job.checkpoint) for name, job in self.members.items()}
+        members = {name: shares[file] for name, file in files.items() if file in shares}
+        result = super()._result() | {"members": members}
+        records = [_record(self.members[name].directory) for name in members]
+        result["train_rows"] = sum(record["train_rows"] for record in records)
+        result["train_seconds"] += sum(record["train_seconds"] for record in records)
+        return result
 
 
 def _record(directory):

@@ -27,7 +27,7 @@ SIDES = [  # of a point, at which its name may be: the offset, and the alignment
     *((7, 7, "left", "bottom"), (7, -7, "left", "top"), (-7, 7, "right", "bottom"), (-7, -7, "right", "top")),
     *((0, 20, "center", "bottom"), (0, -20, "center", "top")),
 ]
-COLORS = {"network": "#1f6fb4", "encoder": "#c8501e", "linear": "#2e8b57", "baseline": "#5f6b76"}
+COLORS = {"network": "#1f6fb4", "encoder": "#c8501e", "linear": "#2e8b57", "ensemble": "#7b3fa0", "baseline": "#5f6b76"}
 RESULTS = ("model", "accuracy, %", "macro F1, %", "p against the best")  # then against each linear model
 COSTS = (
     *("parameters", "size", "training", "rows/s trained"),
@@ -47,10 +47,11 @@ PAGE = """\
 - p: McNemar's exact test on the test rows, a model's run of median accuracy against that of the best model, or of the
   one that the column names, with Holm's correction for the number of comparisons. ≈: no significant difference
   (p ≥ {alpha}).
-- Training: the mean time, including validation. Peak memory: of the training's process, or of the GPU.
+- Training: the mean time, including validation; an ensemble's is that of its members together. Peak memory: of the
+  training's process, or of the GPU.
 - Prediction: the first seed's model, from text to class, in a separate process (a baseline's in that of its training);
   many headlines at once, and one at a time (median and 99th percentile). Size: of the file to predict with.
-{baselines}{failures}- Trained on {machines}; predicted on {devices}.
+{ensemble}{baselines}{failures}- Trained on {machines}; predicted on {devices}.
 - {date}; {versions}.
 
 ```
@@ -134,6 +135,8 @@ def page(about, rows):
     data, seeds = about["dataset"], len(about["seeds"])
     baselines = [(row["model"], row["runs"][0]["plan"]["parameters"]) for row in rows if row["kind"] == "baseline"]
     described = [f"{name} ({', '.join(f'{key} {value}' for key, value in found.items())})" for name, found in baselines]
+    members = next((row["runs"][0]["members"] for row in rows if row["kind"] == "ensemble"), {})
+    shares = [f"{name} ({share:.2f})" for name, share in sorted(members.items(), key=lambda item: -item[1])]
     failures = [f"{name} ({why})" for name, why in about["failures"].items()]
     return PAGE.format(
         name=data["name"],
@@ -141,6 +144,7 @@ def page(about, rows):
         classes=data["classes"],
         several="one seed" if seeds == 1 else f"{seeds} seeds, mean ± sample standard deviation",
         table="\n".join(table(rows)),
+        ensemble=f"- Ensemble: the weighted mean of the probabilities of {'; '.join(shares)}.\n" if shares else "",
         baselines=f"- Baselines, with characters as words: {'; '.join(described)}.\n" if described else "",
         failures=f"- Not in the table, since a training failed: {'; '.join(failures)}.\n" if failures else "",
         alpha=ALPHA,

@@ -50,7 +50,7 @@ def main():
     from engine.predictor import Predict
 
     parser = Parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="checkpoint file of a network or an encoder")
+    parser.add_argument("--checkpoint", required=True, help="checkpoint file of a model or an ensemble")
     parser.add_argument("--dataset", required=True, help="directory of the dataset whose test split is predicted")
     add_device_flags(parser)
     parser.add_argument("--output", help="file to write (standard output)")

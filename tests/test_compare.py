@@ -202,6 +202,51 @@ def test_an_encoder_is_trained_by_its_own_script_and_its_weights_are_part_of_the
     assert re.fullmatch("[0-9a-f]{16}", first.plan["encoder"])
 
 
+def test_an_ensemble_of_the_runs_is_a_row_and_a_checkpoint(copied, capsys):
+    output = copied / "leaderboard"
+    models = ("--models", "TextCNN", "FastText", "SVM", "--seeds", 2, "--ensemble")
+    compare_here(*models, "--dataset", copied, *SMALL)
+    first = capsys.readouterr()
+    assert f"ensemble, seed 1: run 1 of 1, its output is in {output / 'ensemble' / 'run.log'}\n" in first.err
+    data = json.loads((output / "leaderboard.json").read_text(encoding="utf-8"))
+    rows = {row["model"]: row for row in data["rows"]}
+    row = rows["ensemble"]
+    (run,) = row["runs"]
+    assert row["kind"] == "ensemble"
+    assert sum(run["members"].values()) == pytest.approx(1)
+    runs = {f"{name}, seed {run['seed']}": run for name, each in rows.items() for run in each["runs"]}
+    assert run["members"].keys() <= runs.keys()
+    assert run["train_seconds"] > sum(runs[name]["train_seconds"] for name in run["members"])
+    assert run["train_rows"] == sum(runs[name]["train_rows"] for name in run["members"])
+    notes = re.search(
+        "- Ensemble: the weighted mean of the probabilities of (.*)\\.\n",
+        (output / "leaderboard.md").read_text("utf-8"),
+    )
+    assert sorted(notes[1].split("; ")) == sorted(f"{name} ({share:.2f})" for name, share in run["members"].items())
+    texts, labels = read_split(copied, "test")
+    predictor = Predict(checkpoint=output / "ensemble.ckpt", device="cpu")
+    right = predictor.predict_proba(texts).argmax(axis=1) == labels
+    assert right.mean() == run["accuracy"] == row["accuracy"]["mean"]
+    svm = Predict(checkpoint=output / "SVM" / "seed-1" / "saved_dict" / "SVM.ckpt", device="cpu")
+    assert row["against"]["SVM"]["p"] == pytest.approx(
+        mcnemar(right, svm.predict_proba(texts).argmax(axis=1) == labels)
+    )
+    before = state(output)
+    compare_here(*models, "--dataset", copied, *SMALL)
+    assert "ensemble     seed 1:" in capsys.readouterr().out
+    assert state(output) == before
+    compare_here("--models", "TextCNN", "--seeds", 2, "--ensemble", "--dataset", copied, *SMALL)
+    data = json.loads((output / "leaderboard.json").read_text(encoding="utf-8"))
+    row = next(row for row in data["rows"] if row["model"] == "ensemble")
+    assert {name.split(",")[0] for name in row["runs"][0]["members"]} == {"TextCNN"}
+
+
+def test_one_run_is_no_ensemble(copied, capsys):
+    compare_here("--models", "TextCNN", "--seeds", 1, "--ensemble", "--dataset", copied, *SMALL)
+    assert "--ensemble: no two runs to combine\n" in capsys.readouterr().err
+    assert not (copied / "leaderboard" / "ensemble.ckpt").exists()
+
+
 def test_a_linear_model_is_compared_without_the_flags_that_it_does_not_have(copied, capsys):
     models = ("--models", "TextCNN", "NBSVM", "--seeds", 1)
     compare_here(*models, "--dataset", copied, *SMALL)

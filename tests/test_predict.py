@@ -295,7 +295,7 @@ def test_bad_input_ends_in_one_line_and_leaves_no_output(trained, tmp_path):
     [
         (
             {"dataset": "nowhere"},
-            "no checkpoint of TextCNN, .*Transformer in nowhere.saved_dict; train one: python run.py --model TextCNN",
+            "no checkpoint of TextCNN, .*Transformer, SVM, NBSVM in nowhere.saved_dict; train one: python run.py",
         ),
         ({"model": "DPCNN", "dataset": "nowhere"}, "no DPCNN.ckpt in nowhere"),
         ({"checkpoint": "nowhere.ckpt"}, "nowhere.ckpt: no such file"),
