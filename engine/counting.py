@@ -22,12 +22,15 @@ def add_evidence(model, config, batches, num_classes, seed):
     """
     if not config.evidence:
         return model, config
-    model = Evidence(model, config, count(batches, num_classes, config.evidence)).to(batches.device)
+    model = Evidence(model, config, count(batches, num_classes, config.evidence, config.min_rows)).to(batches.device)
     return model, dataclasses.replace(config, smoothing=calibrate(model, batches, seed))
 
 
-def count(batches, num_classes, longest):
-    """The `models.counts.Counts` of the n-grams of up to `longest` tokens in a split's Batches."""
+def count(batches, num_classes, longest, min_rows=1):
+    """The `models.counts.Counts` of the n-grams of up to `longest` tokens in a split's Batches.
+
+    min_rows: the rows that an n-gram must be in.
+    """
     counter = Counter(num_classes)
     start = 0
     while start < len(batches.lengths):
@@ -40,7 +43,7 @@ def count(batches, num_classes, longest):
             rows.append((row_ids - start).repeat(batches.lengths[row_ids].astype(np.int64) * longest))
         counter.add(np.concatenate(keys), np.concatenate(rows), batches.labels[start:end].cpu().numpy())
         start = end
-    return counter.finish()
+    return counter.finish(min_rows)
 
 
 @torch.no_grad()

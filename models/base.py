@@ -50,6 +50,7 @@ class Config:
     evidence: int = flag(
         4, "length of the longest n-grams whose counts in each class are used; 0: none", low=0, high=len(FACTORS)
     )
+    min_rows: int = flag(1, "training rows that an n-gram must be in to be counted", low=1)
     smoothing: float = flag(0.0, "what is added to each count of an n-gram; 0: chosen on the training rows", low=0)
 
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors

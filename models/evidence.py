@@ -94,9 +94,10 @@ class Evidence(nn.Module):
         classes = torch.arange(counts.shape[3], device=counts.device)
         if self.training:  # without the row itself
             counts -= ((classes == batch.labels[:, None])[:, None, None] & (found > 0)[..., None]).float()
-        else:
-            singles = self.singles[self.find_single(keys)].masked_fill_(~batch.mask[:, :, None], -1)
-            counts += classes == singles[..., None]
+        if not self.training or batch.targets is not None:  # of which some may have no label, and are in no count
+            counted = (batch.labels >= 0)[:, None] if self.training else ~batch.mask
+            singles = self.singles[self.find_single(keys)]
+            counts += classes == singles.masked_fill_((counted | ~batch.mask)[:, :, None], -1)[..., None]
         total = counts.sum(dim=3, keepdim=True)  # k_f
         ratios = ((counts + self.smoothing) / (total - counts + self.smoothing)).log() - self.prior
         levels = total[..., 0].clamp(1, 1 << (LEVELS - 1)).log2().long()
