@@ -81,9 +81,9 @@ def shrink(weights, store):
     if store == "half":
         return weights | {key: weight.half() for key, weight in matrices.items()}, {}
     rows = {key: weight.float().flatten(1) for key, weight in matrices.items()}
-    scales = {key: row.abs().amax(dim=1, keepdim=True) / LEVELS for key, row in rows.items()}
-    small = {key: (row / scales[key].clamp(min=TINY)).round().to(torch.int8) for key, row in rows.items()}
-    return weights | {key: small[key].view_as(weight) for key, weight in matrices.items()}, scales
+    scales = {key: (row.abs().amax(dim=1, keepdim=True) / LEVELS).bfloat16() for key, row in rows.items()}
+    levels = {key: (row / scales[key].clamp(min=TINY)).round().clamp(-LEVELS, LEVELS) for key, row in rows.items()}
+    return weights | {key: level.to(torch.int8).view_as(weights[key]) for key, level in levels.items()}, scales
 
 
 def restored(weights, scales):
