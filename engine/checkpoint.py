@@ -87,7 +87,9 @@ def shrink(weights, store):
 
 
 def restored(weights, scales):
-    """The weights whose matrices have scales, as float32."""
+    """The weights, with the matrices that have scales as float32. Raises ValueError if a scale has another shape."""
+    if not all(scale.shape == (len(weights[key]), 1) for key, scale in scales.items()):
+        raise ValueError("scales of other shapes")
     full = {key: (weights[key].float().flatten(1) * scale).view_as(weights[key]) for key, scale in scales.items()}
     return weights | full
 
