@@ -110,7 +110,7 @@ def _plan(args, dataset, member):
     plan |= {"segmenter": vocabulary.segmenter, "max_vocab": max(1, vocabulary.unk), "amp": args.amp}
     takes_vectors = getattr(type(member.config), "takes_vectors", False)
     path = vectors.find(args.dataset, args.embedding) if takes_vectors else None
-    plan |= {"embedding": str(path or "random"), "classes": dataset.classes}
+    plan |= {"embedding": str(path or "random") if takes_vectors else None, "classes": dataset.classes}
     return plan | {f"{name}.txt": getattr(dataset, name).digest for name in ("train", "dev")}
 
 
@@ -154,7 +154,9 @@ class Folds:
     def command(self, directory):
         plan, args = self.plan, self.args
         flags = {"model": self.name, "dataset": directory, "seed": plan["seed"], "max_vocab": plan["max_vocab"]}
-        flags |= {"device": args.device, "amp": args.amp, "embedding": plan["embedding"]} | plan["config"]
+        flags |= {"device": args.device, "amp": args.amp} | plan["config"]
+        if plan["embedding"]:
+            flags["embedding"] = plan["embedding"]
         if plan["segmenter"] != "char":
             flags |= {"word": True, "segmenter": plan["segmenter"]}
         values = {name: value if isinstance(value, (tuple, list)) else [value] for name, value in flags.items()}

@@ -48,7 +48,7 @@ def test_weights_in_fewer_bytes_are_the_model(tmp_path, name):
         table.weight[:9].normal_(std=1e-3)
     classifier = checkpoint.load(tmp_path / "m.ckpt")._replace(model=model)
     sizes = []
-    for store, tolerance in ((None, 1e-3), ("half", 2e-3), ("int8", 5e-2)):
+    for store, tolerance in ((None, 1e-3), ("half", 1e-3), ("int8", 7e-3)):  # half a level is a 254th
         checkpoint.save(tmp_path / "m.ckpt", classifier, store)
         loaded = checkpoint.load(tmp_path / "m.ckpt")
         sizes.append((tmp_path / "m.ckpt").stat().st_size)
@@ -57,7 +57,7 @@ def test_weights_in_fewer_bytes_are_the_model(tmp_path, name):
             assert weight.dtype == expected.dtype
             assert (weight - expected).abs().max() <= tolerance * expected.abs().max()
         batch = Batch(torch.tensor([[0, 1, 2]]), torch.tensor([3]), torch.tensor([0]))
-        assert_close(loaded.model(batch), model(batch), tolerance)
+        assert_close(loaded.model(batch), model(batch), 10 * tolerance)
     assert sizes[0] >= sizes[1] > sizes[2]
 
 

@@ -16,7 +16,7 @@ def test_equal_texts_are_in_one_part_and_classes_in_all():
         assert np.bincount(parts[first][labels[first] == label]).tolist() == [2, 2]
     assert (parts == parts_of(texts, labels, 2, seed=3)).all()
     assert any((parts != parts_of(texts, labels, 2, seed=seed)).any() for seed in range(4, 9))
-    with pytest.raises(UserError, match="--folds 9, but train.txt has 8 different texts"):
+    with pytest.raises(UserError, match=r"--folds 9, but train\.txt has 8 different texts"):
         parts_of(texts, labels, 9, seed=3)
 
 
