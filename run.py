@@ -7,6 +7,7 @@ python run.py --model TextRNN --word True              # words instead of charac
 python run.py --model SVM                              # NBSVM; scikit-learn trains them
 python run.py --model TextCNN --resume                 # continues where it was interrupted
 python run.py --model TextCNN --tuned                  # with the flags that tune.py found
+python run.py --model FastText --teacher A.ckpt B.ckpt --unlabelled news.txt --folds 5 --output small  # distillation
 """
 
 from cli.start import run_script
@@ -22,9 +23,11 @@ from cli.files import default_dataset, digest_of
 from engine.checkpoint import Classifier
 from engine.counting import add_evidence
 from engine.device import Compute, describe_device
+from engine.distillation import add_distillation_flags, check_distillation_flags, load_teachers, read_targets
 from engine.optimizers import make_optimizers, warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
 from engine.tuned import parse_with_tuned
+from evaluation.folds import predict_held_out
 from models import LINEAR, NETWORKS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
@@ -46,6 +49,7 @@ def parse_args(arguments=None):
     add_text_flags(parser)
     parser.add_argument("--embedding", help="random, pre_trained or a .npz file (the dataset's vectors, if any)")
     add_run_flags(parser)
+    add_distillation_flags(parser)
     add_config_flags(parser, config)
     if known.paper and known.model in NETWORKS:
         parser.set_defaults(**config.paper)
@@ -75,8 +79,18 @@ def read_vectors(args, config, vocabulary):
     return weights, digest_of(path)[:16]
 
 
+def targets_of(args, dataset):
+    """The `distillation.Targets` that the teachers give, None without any."""
+    if not args.teacher:
+        return None
+    teachers = load_teachers(args, dataset.classes)
+    held_out = predict_held_out(args, dataset, teachers) if args.folds else None
+    return read_targets(args, dataset, teachers, held_out)
+
+
 def main():
     args = parse_args()
+    check_distillation_flags(args)
     start = time.monotonic()
     compute = Compute.of(args)
     config = config_of(args, model_module(args.model).Config)
@@ -90,6 +104,7 @@ def main():
     if weights is not None:
         config = dataclasses.replace(config, embed=weights.shape[1])
     with training(compute.device, Output(args.output or args.dataset, args.model)):
+        targets = targets_of(args, dataset)
         torch.manual_seed(args.seed)
         model = model_module(args.model).Model(config, DataSpec(len(classes), len(vocabulary)))
         if weights is not None:
@@ -105,7 +120,7 @@ def main():
         fingerprint = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
         classifier = Classifier(args.model, config, classes, vocabulary, None, model)
         run = run_of_classifier(args, compute, classifier, dataset, updates, fingerprint)
-        train_and_test(run, dataset, train if updates else fit)
+        train_and_test(targets.apply(run, vocabulary) if targets else run, dataset, train if updates else fit)
 
 
 if __name__ == "__main__":

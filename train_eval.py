@@ -118,7 +118,7 @@ def set_rates(updates, step, steps):
 def take_step(run, model, parts, scaler, tally):
     """Forward and backward on each part of a batch, and one update with the gradients of the whole batch."""
     optimizers, compute = run.updates.optimizers, run.compute
-    weight = all_reduce_sum(torch.stack([run.loss.weight(part.labels) for part in parts]).sum())
+    weight = all_reduce_sum(torch.stack([run.loss.weight(part.labels, part.targets) for part in parts]).sum())
     for optimizer in optimizers:
         optimizer.zero_grad()
     for i, part in enumerate(parts, 1):
@@ -126,7 +126,7 @@ def take_step(run, model, parts, scaler, tally):
         with model.no_sync() if alone else contextlib.nullcontext():
             with autocast(compute.device, compute.amp):
                 logits = model(part)
-            loss = tally.add(logits[: len(part.labels)].float(), part.labels)
+            loss = tally.add(logits[: len(part.labels)].float(), part.labels, part.targets)
             scaler.scale(loss * (RANKS / weight)).backward()  # DistributedDataParallel divides by the ranks
     for optimizer in optimizers:
         scaler.unscale_(optimizer)

@@ -18,9 +18,10 @@ class Batch(NamedTuple):
 
     tokens: torch.Tensor  # (B, T) int64, padded at the right
     lengths: torch.Tensor  # (B,) int64
-    labels: torch.Tensor  # (B,) int64
+    labels: torch.Tensor  # (B,) int64, -1 for a row without one
     positions: torch.Tensor | None = None  # (M,) of flattened tokens, if these have the labels and not the rows
     evidence: torch.Tensor | None = None  # (B, T, N * C), what `models.evidence` adds
+    targets: torch.Tensor | None = None  # (B, C), the probabilities that teachers give; zeros for a row without any
 
     @property
     def mask(self):
@@ -47,13 +48,13 @@ class Plan:
 class Batches:
     """Cuts a split's rows into batches of rows of similar length, each padded to its own longest row.
 
-    rows: encoded, uncut, any integer ids; labels: (N,) or None; limit: tokens of a row that are read. Rows and labels
-    are copied to a GPU if they are small beside its free memory.
+    rows: encoded, uncut, any integer ids; labels: (N,) or None; limit: tokens of a row that are read; targets: (N, C)
+    or None, as in a Batch. They are copied to a GPU if they are small beside its free memory.
     """
 
     resident = True  # whether rows may be kept on the GPU
 
-    def __init__(self, rows, labels, vocabulary, limit, device="cpu"):
+    def __init__(self, rows, labels, vocabulary, limit, device="cpu", targets=None):
         self.pad, self.end, self.limit, self.device = vocabulary.pad, vocabulary.end, limit, torch.device(device)
         dtype = np.uint8 if limit < 1 << 8 else np.int16 if limit < 1 << 15 else np.int32
         parts = [np.minimum(lengths, limit).astype(dtype) for lengths in rows.length_blocks()]
@@ -61,9 +62,10 @@ class Batches:
         ids = rows.ids.view(np.int16) if rows.ids.dtype == np.uint16 else rows.ids  # torch cannot gather unsigned ids
         self.wraps = ids is not rows.ids and len(vocabulary) > 1 << 15
         labels = np.zeros(len(self.lengths), np.uint8) if labels is None else labels
-        arrays = (ids, rows.offsets, self.lengths, labels)
+        arrays = [ids, rows.offsets, self.lengths, labels] + ([] if targets is None else [targets])
         home = self.device if self.resident and fits(self.device, arrays) else torch.device("cpu")
-        self.ids, self.offsets, self.sizes, self.labels = (_tensor(array).to(home) for array in arrays)
+        self.ids, self.offsets, self.sizes, self.labels, *rest = (_tensor(array).to(home) for array in arrays)
+        self.targets = rest[0] if rest else None
         self.columns = torch.arange(int(self.lengths.max(initial=0)), device=home)
 
     def shuffled(self, batch_size, seed, epoch):
@@ -96,7 +98,11 @@ class Batches:
     def cut(self, row_ids):
         """The batch of these rows."""
         rows, _, tokens, lengths = self.grid(row_ids)
-        return self.batch(tokens, lengths, self.labels.index_select(0, rows).long())
+        batch = self.batch(tokens, lengths, self.labels.index_select(0, rows).long())
+        if self.targets is None:
+            return batch
+        targets = self.targets.index_select(0, rows).to(self.device, non_blocking=True)
+        return batch._replace(targets=targets.float())
 
     def grid(self, row_ids):
         """The row ids, (B,), their positions in `ids` and their tokens, (B, T) each, and their lengths, (B,).
@@ -134,8 +140,8 @@ class Batches:
         if len(mine):
             return [self.cut(part) for part in np.array_split(mine, min(count, len(mine)))]
         batch = self.cut(row_ids[:1])
-        positions = None if batch.positions is None else batch.positions[:0]
-        return [batch._replace(labels=batch.labels[:0], positions=positions)]
+        empty = {name: getattr(batch, name) for name in ("labels", "positions", "targets")}
+        return [batch._replace(**{name: part if part is None else part[:0] for name, part in empty.items()})]
 
 
 def _tensor(array):

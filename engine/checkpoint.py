@@ -27,6 +27,9 @@ FIELDS = {"model": str, "config": dict, "classes": list, "vocabulary": dict, "we
 OF_ENSEMBLE = {"model": str, "classes": list, "members": list, "shares": list, "metrics": dict}  # instead of `FIELDS`
 ENSEMBLE = "ensemble"  # its `model`
 LARGE = 5_000_000  # a table of n-grams with more numbers is stored in half precision
+STORES = ("half", "int8")  # how weights can be stored in fewer bytes
+TINY = 1e-30  # so that nothing is divided by zero
+LEVELS = 127  # of 8 bits, on each side of zero
 PACKAGES = ("torch", "numpy", "transformers")
 INITIALISERS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.zero_, nn.init.normal_, nn.init.uniform_}
 
@@ -72,11 +75,14 @@ def path_of(directory, name):
     return Path(directory) / "saved_dict" / f"{name}.ckpt"
 
 
-def save(path, classifier):
-    """Writes a checkpoint. A crash leaves the old one or the new one."""
+def save(path, classifier, store=None):
+    """Writes a checkpoint, with weights as in `STORES`. A crash leaves the old one or the new one."""
     weights = {key: tensor.cpu() for key, tensor in classifier.model.state_dict().items()}
     tables = [f"{key}.weight" for key, module in classifier.model.named_modules() if isinstance(module, Table)]
     weights |= {key: weights[key].half() for key in tables if weights[key].numel() >= LARGE}
+    scales = {}
+    if store:
+        weights, scales = shrink(weights, store)
     content = {
         "format": FORMAT,
         "model": classifier.name,
@@ -85,6 +91,7 @@ def save(path, classifier):
         "vocabulary": classifier.vocabulary.content,
         "encoder": classifier.encoder,
         "weights": weights,
+        "scales": scales,
         "metrics": classifier.metrics,
         "evidence": getattr(classifier.model, "content", None),
         "versions": versions(*PACKAGES),
@@ -97,6 +104,28 @@ def save_ensemble(path, files, shares, classes, metrics):
     members = [read(file) for file in files]
     content = {"format": FORMAT, "model": ENSEMBLE, "classes": list(classes), "members": members}
     write(path, content | {"shares": list(shares), "metrics": metrics, "versions": versions(*PACKAGES)})
+
+
+def shrink(weights, store):
+    """Weights in half precision, or matrices in 8 bits with a scale for each row; returns them and the scales.
+
+    Vectors are few numbers, and stay as they are.
+    """
+    matrices = {key: weight for key, weight in weights.items() if weight.is_floating_point() and weight.dim() > 1}
+    if store == "half":
+        return weights | {key: weight.half() for key, weight in matrices.items()}, {}
+    rows = {key: weight.float().flatten(1) for key, weight in matrices.items()}
+    scales = {key: (row.abs().amax(dim=1, keepdim=True) / LEVELS).bfloat16() for key, row in rows.items()}
+    levels = {key: (row / scales[key].clamp(min=TINY)).round().clamp(-LEVELS, LEVELS) for key, row in rows.items()}
+    return weights | {key: level.to(torch.int8).view_as(weights[key]) for key, level in levels.items()}, scales
+
+
+def restored(weights, scales):
+    """The weights, with the matrices that have scales as float32. Raises ValueError if a scale has another shape."""
+    if not all(scale.shape == (len(weights[key]), 1) for key, scale in scales.items()):
+        raise ValueError("scales of other shapes")
+    full = {key: (weights[key].float().flatten(1) * scale).view_as(weights[key]) for key, scale in scales.items()}
+    return weights | full
 
 
 def load(path, device="cpu"):
@@ -141,7 +170,7 @@ def _classifier(path, content, device):
             if name in LINEAR:
                 model.load_content(content["evidence"])
             model = with_evidence(model, config, counts).to(device)
-        model.load_state_dict(weights)
+        model.load_state_dict(restored(weights, content.get("scales", {})))
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # torch and transformers raise exceptions of all types for other weights and sizes

@@ -24,12 +24,16 @@ def add_evidence(model, config, batches, num_classes, seed):
         return model, config
     with torch.no_grad():
         model.classifier.weight.mul_(config.start)
-    model = Evidence(model, config, count(batches, num_classes, config.evidence)).to(batches.device)
+    counts = count(batches, num_classes, config.evidence, config.min_rows)
+    model = Evidence(model, config, counts).to(batches.device)
     return model, dataclasses.replace(config, smoothing=calibrate(model, batches, seed))
 
 
-def count(batches, num_classes, longest):
-    """The `models.counts.Counts` of the n-grams of up to `longest` tokens in a split's Batches."""
+def count(batches, num_classes, longest, min_rows=1):
+    """The `models.counts.Counts` of the n-grams of up to `longest` tokens in a split's Batches.
+
+    min_rows: the rows that an n-gram must be in.
+    """
     counter = Counter(num_classes)
     start = 0
     while start < len(batches.lengths):
@@ -42,7 +46,7 @@ def count(batches, num_classes, longest):
             rows.append((row_ids - start).repeat(batches.lengths[row_ids].astype(np.int64) * longest))
         counter.add(np.concatenate(keys), np.concatenate(rows), batches.labels[start:end].cpu().numpy())
         start = end
-    return counter.finish()
+    return counter.finish(min_rows)
 
 
 @torch.no_grad()

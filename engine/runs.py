@@ -112,6 +112,7 @@ def run_of_classifier(args, compute, classifier, dataset, updates, fingerprint):
     """The Run of a script that trains a `checkpoint.Classifier`. fingerprint: what else decides the weights."""
     flags = {"class_weight": args.class_weight, "label_smoothing": args.label_smoothing}
     digests = {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
+    flags |= {"store": args.store} if args.store else {}
     weights = None
     if args.class_weight:
         weights = balanced_weights(dataset.train, len(dataset.classes), compute.device)
@@ -126,7 +127,7 @@ def run_of_classifier(args, compute, classifier, dataset, updates, fingerprint):
         updates=updates,
         compute=compute,
         output=output,
-        keep=lambda metrics: checkpoint.save(output.checkpoint, classifier._replace(metrics=metrics)),
+        keep=lambda metrics: checkpoint.save(output.checkpoint, classifier._replace(metrics=metrics), args.store),
         loss=Loss(weights, args.label_smoothing),
     )
 
@@ -155,6 +156,9 @@ def add_run_flags(parser):
     add_training_flags(parser)
     parser.add_argument(
         "--class_weight", choices=["balanced"], help="balanced: give all classes the same total weight in the loss"
+    )
+    parser.add_argument(
+        "--store", choices=checkpoint.STORES, help="store weights in fewer bytes (float32, large tables as half)"
     )
     parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="label smoothing of the loss")
 

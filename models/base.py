@@ -96,6 +96,7 @@ class Config(TrainingConfig):
         low=0,
         high=len(FACTORS),
     )
+    min_rows: int = flag(1, "training rows that an n-gram must be in to be counted", low=1)
     smoothing: float = flag(
         0.0,
         "what is added to each count of an n-gram; 0: chosen on the training rows",

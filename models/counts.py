@@ -110,13 +110,13 @@ class Counter:
         if self.pending > max(len(self.found), BLOCK):
             self._merge()
 
-    def finish(self):
-        """The Counts of what was added."""
+    def finish(self, min_rows=1):
+        """The Counts of what was added, of the n-grams that at least `min_rows` rows have."""
         self._merge()
         starts = starts_of(self.found // self.num_classes)
         single = np.add.reduceat(self.counts, starts) == 1 if len(starts) else np.zeros(0, bool)
-        singles, least = self.found[starts[single]], 2
-        if len(singles) > MOST_SINGLES:
+        singles, least = self.found[starts[single]], max(2, min_rows)
+        if len(singles) > MOST_SINGLES or min_rows > 1:
             singles = singles[:0]
         while self._forget(least) * self.num_classes > MOST_COUNTS:
             least += 1

@@ -90,6 +90,9 @@ class Evidence(nn.Module):
         elif len(batch.labels):  # one of several ranks may have a row without a label
             counts -= (classes == batch.labels[:, None])[:, None, None].float()
             counts.clamp_(min=0)  # of unknown n-grams, and of rows that were not counted
+            if batch.targets is not None:  # rows without a label are in no count: theirs are those of a prediction
+                unlabelled = (batch.labels < 0)[:, None, None]
+                counts += classes == self.singles[self.find_single(keys)].masked_fill(~unlabelled, -1)[..., None]
         return counts * batch.mask[:, :, None, None]
 
     def ratios(self, counts):

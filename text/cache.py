@@ -44,22 +44,24 @@ class Entry(NamedTuple):
         return Rows(self.arrays[f"{name}.ids"], self.arrays[f"{name}.offsets"])
 
 
-def cached(path, key, fill):
+def cached(path, key, fill, dataset=None, stem=None):
     """The Entry of a split's file, from disk; if it is not there, `fill` makes it.
 
+    dataset, stem: the dataset's directory and the first part of the entry's name, by default those of the file.
     key: all that decides the entry except the file's content, as JSON. fill: writes the arrays to a Draft and returns
     a dict with the file's `digest`, the messages `notes`, which are printed each time, and more. Of several processes
     on a machine the first one makes the entry, the others wait.
     Raises UserError if it cannot be written, and whatever `fill` raises.
     """
-    name = functools.partial(_name, path.stem, key)
-    folders = _folders(path.parent.parent)
+    stem = stem or path.stem
+    name = functools.partial(_name, stem, key)
+    folders = _folders(dataset or path.parent.parent)
     if LOCAL_RANK:
-        return _wait(path, folders, name(digest_of(path)))
-    known = any(entry for folder in folders for entry in folder.glob(f"{path.stem}-*/{META}"))
+        return _wait(path, folders, stem, name(digest_of(path)))
+    known = any(entry for folder in folders for entry in folder.glob(f"{stem}-*/{META}"))
     entry = _find(folders, name(digest_of(path))) if known else None
     if entry is None:
-        entry = _build(path, folders, name, fill)
+        entry = _build(path, folders, stem, name, fill)
     for note in entry.meta["notes"]:
         say(note.replace("{path}", str(path), 1))
     return entry
@@ -100,8 +102,8 @@ def _open(directory):
     return Entry({name: array.view(np.ndarray) for name, array in arrays.items()}, meta)
 
 
-def _build(path, folders, name, fill, retry=True):
-    draft = _new_draft(folders, path.stem)
+def _build(path, folders, stem, name, fill, retry=True):
+    draft = _new_draft(folders, stem)
     folder = draft.directory.parent
     try:
         with contextlib.closing(draft.files):
@@ -110,14 +112,14 @@ def _build(path, folders, name, fill, retry=True):
         entry = _publish(draft.directory, folder / name(meta["digest"]))
     except OSError as error:
         if retry and isinstance(error, FileNotFoundError):  # the directory was deleted in the meantime
-            return _build(path, folders, name, fill, retry=False)
+            return _build(path, folders, stem, name, fill, retry=False)
         raise UserError(
             f"{folder}: the encoded {path.name} cannot be written there ({reason(error)}); free some of that disk, or "
             f"make {folder} a link to a directory on a larger one"
         ) from error
     finally:
         shutil.rmtree(draft.directory, ignore_errors=True)
-    _prune(folder, path.stem)
+    _prune(folder, stem)
     return entry
 
 
@@ -157,11 +159,11 @@ def _prune(folder, stem):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _wait(path, folders, name):
+def _wait(path, folders, stem, name):
     """The Entry that the machine's first process makes."""
     seen, since = None, time.monotonic()
     while (entry := _find(folders, name)) is None:
-        files = [file for folder in folders for file in folder.glob(f"{path.stem}-*.tmp/*")]
+        files = [file for folder in folders for file in folder.glob(f"{stem}-*.tmp/*")]
         with contextlib.suppress(OSError):  # they are moved at the end
             sizes = [(file, file.stat().st_size) for file in files]
             seen, since = sizes, since if sizes == seen else time.monotonic()

@@ -1,5 +1,6 @@
 """Rows of different lengths in one flat array: texts as code points, or encoded as token ids."""
 
+import hashlib
 import itertools
 from typing import NamedTuple
 
@@ -70,6 +71,12 @@ def codepoints(text):
 def text_of(codes):
     """The inverse of `codepoints`."""
     return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def hashes_of(texts):
+    """A hash of each text, (N,) uint64, the same in all processes."""
+    encoded = (text.encode("utf-8", "surrogatepass") for text in texts)
+    return np.frombuffer(b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in encoded), np.uint64)
 
 
 def spans_of(texts):

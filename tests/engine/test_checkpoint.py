@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from cli.console import UserError
-from conftest import FIXTURES, ROOT, with_evidence
+from conftest import FIXTURES, ROOT, assert_close, with_evidence
 from engine import checkpoint, resume
 from engine.batches import Batch
 from engine.checkpoint import Classifier
 from engine.predictor import Predict
 from models import ENCODERS, NETWORKS, model_module
 from models.base import DataSpec
+from models.tables import Table
 from text.vocabulary import Vocabulary
 
 
@@ -37,6 +38,27 @@ def test_a_checkpoint_is_the_model(tmp_path, name):
     batch = Batch(torch.tensor([[0, 1, 2]]), torch.tensor([3]), torch.tensor([0]))
     torch.testing.assert_close(loaded.model(batch), model(batch), atol=1e-3, rtol=0)
     assert not loaded.model.training
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_weights_in_fewer_bytes_are_the_model(tmp_path, name):
+    model = saved(tmp_path / "m.ckpt", name, embed=10, evidence=0)
+    for table in (module for module in model.modules() if isinstance(module, Table)):
+        table.weight[:9].normal_(std=1e-3)
+    classifier = checkpoint.load(tmp_path / "m.ckpt")._replace(model=model)
+    sizes = []
+    for store, tolerance in ((None, 1e-3), ("half", 1e-3), ("int8", 7e-3)):  # half a level is a 254th
+        checkpoint.save(tmp_path / "m.ckpt", classifier, store)
+        loaded = checkpoint.load(tmp_path / "m.ckpt")
+        sizes.append((tmp_path / "m.ckpt").stat().st_size)
+        for key, weight in loaded.model.state_dict().items():
+            expected = model.state_dict()[key]
+            assert weight.dtype == expected.dtype
+            assert (weight - expected).abs().max() <= tolerance * expected.abs().max()
+        batch = Batch(torch.tensor([[0, 1, 2]]), torch.tensor([3]), torch.tensor([0]))
+        assert_close(loaded.model(batch), model(batch), 10 * tolerance)
+    assert sizes[0] >= sizes[1] > sizes[2]
 
 
 def test_settings_that_are_not_the_defaults_come_back(tmp_path):

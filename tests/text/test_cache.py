@@ -79,6 +79,17 @@ def test_other_content_or_settings_are_another_entry(path, monkeypatch):
     assert filling.calls == 4
 
 
+def test_an_entry_of_a_file_elsewhere_is_in_the_datasets_cache(path, tmp_path):
+    elsewhere = tmp_path / "texts" / "news[1].txt"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(b"a text")
+    filling = Filling(elsewhere)
+    for _ in range(2):
+        cached(elsewhere, {}, filling, path.parent.parent, "teachers")
+    assert filling.calls == 1
+    assert [name.startswith("teachers-") for name in entries(path)] == [True]
+
+
 @pytest.mark.parametrize("name", ["numbers.npy", "nothing.npy", "meta.json"])
 @pytest.mark.parametrize("damage", ["shorter", "longer", "absent"])
 def test_a_damaged_entry_is_made_anew(path, name, damage):
