@@ -45,6 +45,8 @@ def check_distillation_flags(args):
     given = [name for name in names if getattr(args, name) is not None]
     if given and not args.teacher:
         raise UserError(f"--{given[0]} is for distillation: add --teacher CKPT, the checkpoints to learn from")
+    if args.teacher and args.model in LINEAR:
+        raise UserError(f"--teacher is for networks: {args.model} learns from labels alone")
     if args.teacher and not args.unlabelled and not args.folds:
         raise UserError(
             "--teacher needs texts that the teachers have not seen: add --folds 5 (trains such teachers for the rows "
