@@ -18,6 +18,7 @@ from engine.batches import Batches
 from engine.losses import NO_LABEL, TINY
 from engine.predictor import Predict
 from engine.runs import Output
+from models import LINEAR
 from text.cache import cached
 from text.inputs import read_texts
 from text.labelled import LabelledFile
