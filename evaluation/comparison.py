@@ -62,10 +62,10 @@ def competitors(models, families):
     return names
 
 
-def plan_of_model(name, comparison, known, hyper_parameters):
+def plan_of_model(name, comparison, known, hyper_parameters=frozenset()):
     """All that decides a model's results except the seed and the dataset.
 
-    hyper_parameters: the names of those of all models. The model is given the flags of its own.
+    hyper_parameters: the names of those of all models that are compared. The model is given the flags of its own.
     """
     config = model_module(name).Config
     flags, dropped = without(comparison.flags, hyper_parameters - describe(config).keys())

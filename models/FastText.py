@@ -18,7 +18,9 @@ from models.tables import FACTORS, Bags, n_grams
 @dataclass
 class Config(base.Config):
     num_epochs: int = 2
-    batch_size: int = base.flag(0, "rows of a training step; 0: up to 512, as training rows allow", low=0)
+    batch_size: int = base.flag(
+        0, "rows of a training step; 0: up to 512, as training rows allow", search=(0, 64, 128, 256, 512), low=0
+    )
     learning_rate: float = 4e-3
     embed: int = base.flag(80, "width of an embedding", search=(16, 32, 80, 160), low=1)
     n_gram_vocab: int = base.flag(

@@ -50,8 +50,8 @@ class TextConfig:
         0, "tokens of a row that are read; 0: as many as keep nearly all rows whole", low=0, high=1_000_000
     )
 
-    batch_size: ClassVar[int] = 1  # only models that are trained in steps have one,
-    evidence: ClassVar[int] = 0  # only networks and classifiers on an encoder have any
+    batch_size = 1  # only models that are trained in steps have this field,
+    evidence = 0  # only networks and classifiers on an encoder this one: an annotation would hide theirs
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
     whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
     affordable: ClassVar[int] = 256  # up to this many tokens

@@ -66,7 +66,9 @@ def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="c
 
 
 def with_evidence(model, config, num_tokens, num_classes):
-    """The model with the evidence of random rows; the last of the tokens is padding."""
+    """The model with the evidence of random rows, if its Config has any; the last of the tokens is padding."""
+    if not config.evidence:
+        return model
     from engine.counting import count
     from models.evidence import Evidence
 

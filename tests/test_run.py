@@ -190,7 +190,7 @@ def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
     assert "Vectors: embedding_v.npz, 3 wide, for 2 of 4 tokens; the others start random" in done.stderr
     content = torch.load(dataset / "saved_dict" / "TextCNN.ckpt", weights_only=True)
     place = content["vocabulary"]["tokens"].index("好")
-    assert content["weights"]["embedding.tokens.weight"][place].tolist() == pytest.approx([9, 9, 9])
+    assert content["weights"]["model.embedding.tokens.weight"][place].tolist() == pytest.approx([9, 9, 9])
     refused = inside("run.py", "--dataset", dataset, "--embed", 5, check=False)
     assert "--embed 5, but the vectors" in refused.stderr
     fast = ("--model", "FastText", "--n_gram_vocab", 99, "--embedding", "pre_trained")
@@ -201,7 +201,7 @@ def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
     ("arguments", "message"),
     [
         (("--model", "TextGNN"), "--model: invalid choice: 'TextGNN'"),
-        (("--batch_size", "0"), "argument --batch_size: 0 is out of range, expected at least 1"),
+        (("--batch_size", "-1"), "argument --batch_size: -1 is out of range, expected at least 0"),
         (("--dropout", "x"), "argument --dropout: invalid float value: 'x'"),
         (("--word", "maybe"), "'maybe' is neither True nor False"),
         (("--batchsize", "3"), "unrecognized arguments: --batchsize 3"),
@@ -241,7 +241,8 @@ def test_bad_rows_are_told_by_the_inside(tmp_path):
 
 def test_long_rows_are_told(tmp_path):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好" * 50, 0), ("坏天气", 1)])
-    done = inside("run.py", "--dataset", dataset, *SMALL)
+    assert "Tokens read of a row: 50 (--pad_size)" in inside("run.py", "--dataset", dataset, *SMALL).stderr
+    done = inside("run.py", "--dataset", dataset, *SMALL, "--pad_size", 32)
     assert "1 of 2 training rows (50.0%) are longer than 32 tokens and are cut; --pad_size 50 keeps 99 %" in done.stderr
 
 
@@ -267,7 +268,7 @@ def test_the_readmes_name_every_script():
         ),
         (
             ("--pad_size", "2147483648"),
-            "argument --pad_size: 2147483648 is out of range, expected at least 1 and at most",
+            "argument --pad_size: 2147483648 is out of range, expected at least 0 and at most",
         ),
         (("--output", ROOT / "README.md"), "cannot be written: "),
         (("--output", "a" * 300), "cannot be written: File name too long; use --output DIR"),

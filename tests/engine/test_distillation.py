@@ -205,8 +205,8 @@ def test_a_row_without_a_label_has_the_evidence_of_a_text_that_is_not_trained_on
     model = Evidence(module.Model(config, DataSpec(2, 9)), config, counter.finish())
     lengths, targets = torch.tensor([4, 4, 3]), torch.full((3, 2), 0.5)
     batch = Batch(tokens, lengths, torch.tensor([-1, 1, -1]), targets=targets)
-    trained, own = (model.train().ratios(b)[0] for b in (batch, batch._replace(targets=None)))
-    evaluated = model.eval().ratios(batch)[0]
+    trained, own = (model.train().count(b) for b in (batch, batch._replace(targets=None)))
+    evaluated = model.eval().count(batch)
     assert torch.equal(trained[[0, 2]], evaluated[[0, 2]])
     assert torch.equal(trained[1], own[1])  # left out of the counts
     assert not torch.equal(trained[1], evaluated[1])

@@ -25,7 +25,7 @@ def build(name, num_classes=CLASSES, **settings):
     settings = {"n_gram_vocab" if name == "FastText" else "bigram_vocab": 1009} | settings
     config = model_module(name).Config(**{"smoothing": 0.1} | settings)
     model = model_module(name).Model(config, DataSpec(num_classes, TOKENS))
-    return with_evidence(model, config, TOKENS, num_classes).eval() if config.evidence else model.eval()
+    return with_evidence(model, config, TOKENS, num_classes).eval()
 
 
 def batch_of(lengths, pad_to=0, seed=0):
@@ -225,9 +225,7 @@ def test_values_out_of_range_and_heads_that_do_not_divide_are_told():
 
 def on_meta(name):
     """A network and a batch on the device `meta`, where nothing has a value; the code takes a GPU's paths there."""
-    with torch.device("meta"):
-        model = model_module(name).Model(model_module(name).Config(), DataSpec(CLASSES, TOKENS))
-    model = with_evidence(model, model_module(name).Config(smoothing=0.1), TOKENS, CLASSES).train().to("meta")
+    model = build(name).train().to("meta")
     with torch.device("meta"):
         return model, Batch(*(torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8)))
 
