@@ -1,8 +1,8 @@
 """DPCNN: Deep Pyramid Convolutional Neural Networks for Text Categorization, Johnson & Zhang 2017,
 https://aclanthology.org/P17-1052
 
-Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); one pair of convolutions is shared by all
-blocks (the paper has a pair a block); dropout before the classifier. The number of blocks follows `pad_size`: as
+Departures: n-gram evidence, and dropout on the embeddings (see `base.Embedding`); one pair of convolutions is shared by
+all blocks (the paper has a pair a block); dropout before the classifier. The number of blocks follows `pad_size`: as
 many as reduce a row of that length to one token.
 """
 

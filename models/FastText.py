@@ -1,8 +1,9 @@
 """FastText: Bag of Tricks for Efficient Text Classification, Joulin et al. 2017, https://arxiv.org/abs/1607.01759
 
-Departures: characters, bigrams and trigrams have a table each and are averaged separately; a hidden layer with ReLU and
-dropout precedes the classifier; Adam and, for the tables, `optimizers.RowAdagrad`. Vectors are 80 wide, not 300, so
-that the checkpoint has 82 MB instead of 600. They start near zero, as in fastText.
+Departures: n-gram evidence (see `evidence`); characters, bigrams and trigrams have a table each and are averaged
+separately; a hidden layer with ReLU and dropout precedes the classifier; Adam and, for the tables,
+`optimizers.RowAdagrad`. Vectors are 80 wide, not 300, so that the checkpoint has 82 MB instead of 600. They start near
+zero, as in fastText.
 """
 
 from dataclasses import dataclass

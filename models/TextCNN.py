@@ -1,8 +1,8 @@
 """TextCNN: Convolutional Neural Networks for Sentence Classification, Kim 2014, https://arxiv.org/abs/1408.5882
 
-Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); one channel of embeddings, which is trained;
-a convolution begins at each of a row's tokens, even if it extends beyond the last one (a row may be shorter than a
-filter).
+Departures: n-gram evidence, and dropout on the embeddings (see `base.Embedding`); one channel of embeddings, which is
+trained; a convolution begins at each of a row's tokens, even if it extends beyond the last one (a row may be shorter
+than a filter).
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,8 @@
 """TextRCNN: Recurrent Convolutional Neural Networks for Text Classification, Lai et al. 2015,
 https://ojs.aaai.org/index.php/AAAI/article/view/9513
 
-Departures: bigrams (see `base.Embedding`), and more dropout on the embeddings, since an LSTM with bigrams overfits in
-two epochs; an LSTM instead of the plain recurrence; no tanh layer between the states and the pooling;
-dropout before the classifier.
+Departures: n-gram evidence, and dropout on the embeddings (see `base.Embedding`); an LSTM instead of the plain
+recurrence; no tanh layer between the states and the pooling; dropout before the classifier.
 """
 
 from dataclasses import dataclass

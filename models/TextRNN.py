@@ -1,9 +1,8 @@
 """TextRNN: Recurrent Neural Network for Text Classification with Multi-Task Learning, Liu et al. 2016,
 https://arxiv.org/abs/1605.05101
 
-Departures: bigrams (see `base.Embedding`), and more dropout on the embeddings, since an LSTM with bigrams overfits in
-two epochs; one task; the LSTM runs in both directions and has two layers; each direction's last state is
-classified.
+Departures: n-gram evidence, and dropout on the embeddings (see `base.Embedding`); one task; the LSTM runs in both
+directions and has two layers; each direction's last state is classified.
 """
 
 from dataclasses import dataclass

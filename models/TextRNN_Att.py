@@ -1,9 +1,8 @@
 """TextRNN_Att: Attention-Based Bidirectional Long Short-Term Memory Networks for Relation Classification,
 Zhou et al. 2016, https://aclanthology.org/P16-2034
 
-Departures: bigrams (see `base.Embedding`), and more dropout on the embeddings, since an LSTM with bigrams overfits in
-two epochs; the directions are concatenated, not added; the LSTM has two layers; a hidden layer follows the
-attention.
+Departures: n-gram evidence, and dropout on the embeddings (see `base.Embedding`); the directions are concatenated, not
+added; the LSTM has two layers; a hidden layer follows the attention.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Transformer: Attention Is All You Need (its encoder), Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
 
-Departures: bigrams, and dropout on the embeddings (see `base.Embedding`); layers normalise their input, not
+Departures: n-gram evidence, and dropout on the embeddings (see `base.Embedding`); layers normalise their input, not
 their output, which needs no warm-up; the maximum of each feature over the tokens is classified (a classifier on all
 positions learns a word separately at each position; the mean gives half a point less); dropout 0.3, not 0.1.
 """
