@@ -26,8 +26,6 @@ from text.vocabulary import SEGMENTERS, TokenCounter, Vocabulary, choose_segment
 from text.wordpieces import WordPieces
 
 LEAST = 32  # tokens that are read of a row
-STEPS = 48  # of an epoch of few rows
-SMALLEST = 16  # batch of few rows
 SEGMENTER_ROWS = 10000  # rows of train.txt that decide its segmenter
 
 
@@ -155,7 +153,6 @@ def fit_to_rows(config, rows, positions=None):
     """The Config with the `pad_size` and `batch_size` for these training rows where its own are 0.
 
     pad_size keeps the share `whole` of the rows whole, as far as the model can afford that, and is at least 32.
-    batch_size grows with the rows, so that an epoch has about `STEPS` steps, up to the largest one of the model.
     Reports both, and how many rows are cut. positions: the largest `pad_size` that the model supports.
     """
     counts = np.zeros(1, np.int64)  # of rows of each length
@@ -170,8 +167,7 @@ def fit_to_rows(config, rows, positions=None):
         config = dataclasses.replace(config, pad_size=min(size, positions or size))
         say(f"Tokens read of a row: {config.pad_size} (--pad_size)")
     if not config.batch_size:
-        size = 1 << round(math.log2(max(1, total / STEPS)))
-        config = dataclasses.replace(config, batch_size=min(max(size, SMALLEST), config.largest))
+        config = dataclasses.replace(config, batch_size=config.batch_size_for(total))
         say(f"Rows of a batch: {config.batch_size} (--batch_size)")
     cut = int(counts[config.pad_size + 1 :].sum())
     if cut:

@@ -222,8 +222,8 @@ class Search:
 
     def _report(self, trial):
         """Reports the validations in a trial's log; returns whether it should be stopped."""
-        batch_size = trial.params.get("batch_size", self.training.batch_size)
-        steps = math.ceil(self.data.rows["train"] / batch_size)  # of an epoch
+        rows, batch_size = self.data.rows["train"], trial.params.get("batch_size", self.training.batch_size)
+        steps = math.ceil(rows / (batch_size or model_module(self.name).Config.batch_size_for(rows)))  # of an epoch
         reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         last, best, stop = max(reported, default=0), 0.0, False
         for step, accuracy in validations(self.output_of(trial) / "run.log").items():

@@ -5,6 +5,7 @@ Shapes in all models: B rows, T tokens, E width of an embedding, H hidden units,
 
 import contextlib
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, get_type_hints
 
@@ -15,6 +16,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from cli.console import MOST, UserError, in_range, number, range_text
 from models.layers import Dropout
 from models.tables import FACTORS, Table, n_grams
+
+STEPS, SMALLEST = 48, 16  # of an epoch of few rows, and the rows of its batches at least
 
 
 class Range(NamedTuple):
@@ -83,6 +86,11 @@ class TrainingConfig(TextConfig):
     dropout: float = flag(0.5, "dropout before the classifier", search=Range(0.0, 0.8, step=0.1), low=0, high=0.95)
 
     largest: ClassVar[int] = 128  # that `batch_size` 0 becomes
+
+    @classmethod
+    def batch_size_for(cls, rows):
+        """What `batch_size` 0 becomes for this many training rows: an epoch of few rows has about `STEPS` steps."""
+        return min(max(1 << round(math.log2(max(1, rows / STEPS))), SMALLEST), cls.largest)
 
 
 @dataclass
