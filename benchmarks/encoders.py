@@ -49,7 +49,7 @@ def plain_steps(path, texts, labels, device):
 
 
 def our_steps(path, dataset, vocabulary, device):
-    config = bert.Config()
+    config = bert.Config(pad_size=32)
     model = bert.Model(config, DataSpec(len(dataset.classes), len(vocabulary), read_config(path)))
     model.embedding.load(path)
     model.to(device).train()

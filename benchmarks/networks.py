@@ -27,6 +27,7 @@ import torch
 from torch.profiler import profile
 
 from cli.console import Parser, echo
+from engine.counting import add_evidence
 from engine.device import Compute, add_device_flags, autocast, keep_memory, pick_device, precision
 from engine.losses import Loss, Tally
 from engine.optimizers import make_optimizers
@@ -37,7 +38,7 @@ from text import vectors
 from text.labelled import LabelledFile, read_classes
 from text.vocabulary import TokenCounter
 from train_eval import take_step
-from utils import read_dataset
+from utils import fit_to_rows, read_dataset
 
 SECONDS, TURNS, SHOWN = 2.0, 3, 15
 
@@ -48,14 +49,16 @@ class Training:
     def __init__(self, name, dataset, path, compute, options):
         parser = Parser()
         add_config_flags(parser, model_module(name).Config)
-        config = config_of(parser.parse_args(options), model_module(name).Config)
+        config = fit_to_rows(config_of(parser.parse_args(options), model_module(name).Config), dataset.train.rows)
         found = vectors.find(path, None) if config.takes_vectors and "--embed" not in options else None
         if found:
             config = dataclasses.replace(config, embed=vectors.load(found, dataset.vocabulary, 1).shape[1])
         torch.manual_seed(1)
         spec = DataSpec(len(dataset.classes), len(dataset.vocabulary))
-        self.config, self.model = config, model_module(name).Model(config, spec).to(compute.device)
         self.batches = dataset.batches("train", config.pad_size, compute.device)
+        model = model_module(name).Model(config, spec)
+        model, self.config = add_evidence(model, config, self.batches, len(dataset.classes), 1)
+        self.model = model.to(compute.device)
         updates = Updates(make_optimizers(self.model, config.learning_rate))
         self.run = SimpleNamespace(model=self.model, updates=updates, compute=compute, loss=Loss())
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp == "fp16")
