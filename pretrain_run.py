@@ -21,7 +21,7 @@ import torch
 from cli.console import Parser, UserError, duration, echo, number, say
 from cli.files import ROOT, default_dataset, shown
 from engine.checkpoint import Classifier
-from engine.counting import add_evidence
+from engine.counting import add_evidence, limit_evidence
 from engine.device import Compute, describe_device
 from engine.optimizers import warmup_and_decay
 from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
@@ -88,6 +88,7 @@ def main():
     echo(f"Vocab size: {len(vocabulary)}")
     check_unknown(vocabulary, dataset.train.rows, f"use the vocab.txt of the encoder in {args.bert_path}")
     config = fit_to_rows(config, dataset.train.rows, encoder.get("max_position_embeddings"))
+    config = limit_evidence(config, len(classes))
     with training(compute.device, Output(args.output or args.dataset, args.model)):
         torch.manual_seed(args.seed)
         model = build(args, config, DataSpec(len(classes), len(vocabulary), encoder))

@@ -21,7 +21,7 @@ import torch
 from cli.console import Parser, UserError, duration, echo, say
 from cli.files import default_dataset, digest_of
 from engine.checkpoint import Classifier
-from engine.counting import add_evidence
+from engine.counting import add_evidence, limit_evidence
 from engine.device import Compute, describe_device
 from engine.distillation import add_distillation_flags, check_distillation_flags, load_teachers, read_targets
 from engine.optimizers import make_optimizers, warmup_and_decay
@@ -99,7 +99,7 @@ def main():
     dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
     classes, vocabulary = dataset.classes, dataset.vocabulary
     echo(f"Vocab size: {len(vocabulary)}")
-    config = fit_to_rows(config, dataset.train.rows)
+    config = limit_evidence(fit_to_rows(config, dataset.train.rows), len(classes))
     weights, digest = read_vectors(args, config, vocabulary)
     if weights is not None:
         config = dataclasses.replace(config, embed=weights.shape[1])

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from cli.console import say
 from models.counts import BLOCK, MOST_ROWS, Counter
 from models.evidence import Evidence
 from models.tables import keys_of
 
 CALIBRATION_ROWS = 5_000  # training rows that the evidence is calibrated on, at most
+MOST_CLASSES = 1000  # with evidence: each token of a batch has a number for each class and length of n-gram
 SMOOTHINGS = (0.1, 0.3, 1.0)  # among which the best one is chosen
 PENALTY = 1e-4  # on the squares of the weights, so that those of rare features stay small
 
@@ -27,6 +29,14 @@ def add_evidence(model, config, batches, num_classes, seed):
     counts = count(batches, num_classes, config.evidence, config.min_rows)
     model = Evidence(model, config, counts).to(batches.device)
     return model, dataclasses.replace(config, smoothing=calibrate(model, batches, seed))
+
+
+def limit_evidence(config, num_classes):
+    """The Config without n-gram evidence if there are too many classes for it, which is reported."""
+    if not config.evidence or num_classes <= MOST_CLASSES:
+        return config
+    say(f"{num_classes:,} classes are more than the {MOST_CLASSES:,} for which n-grams are counted: --evidence 0")
+    return dataclasses.replace(config, evidence=0)
 
 
 def count(batches, num_classes, longest, min_rows=1):
@@ -67,28 +77,29 @@ def calibrate(evidence, batches, seed):
         labels.append(batch.labels)
     labels = torch.cat(labels)
     found = [(*fit(torch.cat(features[smoothing]), labels), smoothing) for smoothing in smoothings]
-    _, factors, bias, evidence.smoothing = min(found, key=lambda each: each[0])
-    evidence.factors.copy_(factors.view_as(evidence.factors))
+    _, roots, bias, evidence.smoothing = min(found, key=lambda each: each[0])
+    evidence.roots.copy_(roots.view_as(evidence.roots))
     evidence.bias.copy_(bias)
     return evidence.smoothing
 
 
 @torch.enable_grad()
 def fit(features, labels):
-    """The loss of a logistic regression, and its weights, (K,), which all classes share, and bias, (C,).
+    """The loss of a logistic regression, the roots of its weights, (K,), which all classes share, and its bias, (C,).
 
     features: (R, C, K); labels: (R,).
     """
-    weights = features.new_full((features.shape[2],), 0.1).requires_grad_()
+    roots = features.new_full((features.shape[2],), 0.3).requires_grad_()
     bias = features.new_zeros(features.shape[1]).requires_grad_()
-    optimizer = torch.optim.LBFGS([weights, bias], max_iter=50, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([roots, bias], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
+        weights = roots.square()
         loss = F.cross_entropy(features @ weights + bias, labels)
         loss = loss + PENALTY * (weights.square().sum() + bias.square().sum())
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    return closure().item(), weights.detach(), bias.detach()
+    return closure().item(), roots.detach(), bias.detach()

@@ -48,7 +48,8 @@ class Evidence(nn.Module):
 
     model: takes a Batch with `evidence` and returns logits, (B, C). counts: the `Counts` of the training split.
     How far an n-gram is to be trusted depends on its length and on how many rows have it: each ratio is multiplied by
-    a factor for both, which `engine.counting.calibrate` sets and training changes. Overlapping n-grams are not
+    a factor for both, which `engine.counting.calibrate` sets and training changes. It is a square: with few rows, a row
+    that is left out makes its own class look rare, and a negative factor would learn that. Overlapping n-grams are not
     independent: the sum over a row is divided by the root of its length.
     """
 
@@ -67,13 +68,13 @@ class Evidence(nn.Module):
         self.register_buffer("singles", torch.from_numpy(singles), persistent=False)
         rows = torch.from_numpy(counts.rows).float()
         self.register_buffer("prior", ((rows + 1) / (rows.sum() - rows + 1)).log(), persistent=False)
-        self.factors = nn.Parameter(torch.full((config.evidence, LEVELS), 0.1))
+        self.roots = nn.Parameter(torch.full((config.evidence, LEVELS), 0.3))  # of the factors
         self.bias = nn.Parameter(torch.zeros(len(counts.rows)))
 
     def forward(self, batch):
         ratios, levels = self.ratios(self.count(batch))
         n = torch.arange(self.longest, device=levels.device)
-        ratios = ratios * self.factors[n, levels][..., None]  # (B, T, N, C)
+        ratios = ratios * self.roots.square()[n, levels][..., None]  # (B, T, N, C)
         logits = self.model(batch._replace(evidence=ratios.flatten(2)))
         return logits + self.bias + ratios.sum(dim=(1, 2)) / batch.lengths[:, None].sqrt()
 

@@ -112,7 +112,7 @@ def test_frozen_layers_stay_as_they_were(tiny, encoder, tmp_path, monkeypatch):
     before = write_encoder(tmp_path / "again").bert.state_dict()
     for name, weight in before.items():
         low = name.startswith(("embeddings.", "encoder.layer.0.", "encoder.layer.1."))
-        assert torch.equal(found[f"embedding.body.{name}"], weight) == low, name
+        assert torch.equal(found[f"model.embedding.body.{name}"], weight) == low, name
 
 
 def test_from_scratch_needs_no_weights(tiny, encoder, tmp_path, monkeypatch, capsys):

@@ -66,7 +66,7 @@ def call_until(module, name, main, *args, last=None):
 
 
 @torch.no_grad()
-def first_batch(run, dataset):
+def first_batch(run, dataset, *_):
     """Computes a batch of the validation data."""
     next(infer(run.model.eval(), run.dev))
 

@@ -51,11 +51,11 @@ def test_the_sum_of_a_row_is_that_of_its_features():
     rows, labels = random_rows(40)
     batches = split_of(rows, labels)
     evidence = evidence_of(batches).eval()
-    evidence.factors.copy_(torch.rand_like(evidence.factors))
+    evidence.roots.copy_(torch.rand_like(evidence.roots))
     evidence.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
     batch = batches.cut(np.arange(40))
     features = evidence.features(evidence.count(batch), batch.lengths)
-    torch.testing.assert_close(evidence(batch), features @ evidence.factors.flatten() + evidence.bias)
+    torch.testing.assert_close(evidence(batch), features @ evidence.roots.square().flatten() + evidence.bias)
 
 
 @torch.no_grad()
@@ -78,9 +78,9 @@ def test_rows_that_were_not_counted_are_finite_in_training():
 def test_a_regression_finds_the_weights():
     torch.manual_seed(0)
     features = torch.randn(4000, 3, 2)
-    labels = (features @ torch.tensor([2.0, -1.0]) + torch.tensor([0.5, 0.0, -0.5])).softmax(2 - 1).multinomial(1)[:, 0]
-    loss, weights, bias = fit(features, labels)
-    assert weights.tolist() == pytest.approx([2, -1], abs=0.15)
+    labels = (features @ torch.tensor([2.0, 0.5]) + torch.tensor([0.5, 0.0, -0.5])).softmax(2 - 1).multinomial(1)[:, 0]
+    loss, roots, bias = fit(features, labels)
+    assert roots.square().tolist() == pytest.approx([2, 0.5], abs=0.15)
     assert (bias - bias.mean()).tolist() == pytest.approx([0.5, 0, -0.5], abs=0.15)
     assert loss < 0.9
 
@@ -126,7 +126,7 @@ def test_few_rows_and_classes_without_rows(labels):
         with torch.no_grad():
             features = model.eval().features(model.count(batches.cut(np.arange(20))), torch.ones(20))
         assert features.shape == (20, classes, 18)
-        assert torch.isfinite(model.factors).all() and torch.isfinite(features).all()
+        assert torch.isfinite(model.roots).all() and torch.isfinite(features).all()
         assert fitted.smoothing > 0
 
 
