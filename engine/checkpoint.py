@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from cli.console import UserError, reason
 from cli.files import replacing
 from cli.installation import versions
+from engine.losses import TINY
 from models import LINEAR, MODELS, model_module, trainer
 from models.base import DataSpec, at_most
 from models.counts import Counts
@@ -28,8 +29,7 @@ OF_ENSEMBLE = {"model": str, "classes": list, "members": list, "shares": list, "
 ENSEMBLE = "ensemble"  # its `model`
 LARGE = 5_000_000  # a table of n-grams with more numbers is stored in half precision
 STORES = ("half", "int8")  # how weights can be stored in fewer bytes
-TINY = 1e-30  # so that nothing is divided by zero
-LEVELS = 127  # of 8 bits, on each side of zero
+LARGEST = 127  # of 8 bits
 PACKAGES = ("torch", "numpy", "transformers")
 INITIALISERS = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.zero_, nn.init.normal_, nn.init.uniform_}
 
@@ -93,7 +93,7 @@ def save(path, classifier, store=None):
         "weights": weights,
         "scales": scales,
         "metrics": classifier.metrics,
-        "evidence": getattr(classifier.model, "content", None),
+        "n_grams": getattr(classifier.model, "content", None),
         "versions": versions(*PACKAGES),
     }
     write(path, content)
@@ -115,8 +115,8 @@ def shrink(weights, store):
     if store == "half":
         return weights | {key: weight.half() for key, weight in matrices.items()}, {}
     rows = {key: weight.float().flatten(1) for key, weight in matrices.items()}
-    scales = {key: (row.abs().amax(dim=1, keepdim=True) / LEVELS).bfloat16() for key, row in rows.items()}
-    levels = {key: (row / scales[key].clamp(min=TINY)).round().clamp(-LEVELS, LEVELS) for key, row in rows.items()}
+    scales = {key: (row.abs().amax(dim=1, keepdim=True) / LARGEST).bfloat16() for key, row in rows.items()}
+    levels = {key: (row / scales[key].clamp(min=TINY)).round().clamp(-LARGEST, LARGEST) for key, row in rows.items()}
     return weights | {key: level.to(torch.int8).view_as(weights[key]) for key, level in levels.items()}, scales
 
 
@@ -164,11 +164,11 @@ def _classifier(path, content, device):
         earlier = {} if name in LINEAR else {"evidence": 0}  # earlier versions had none
         config = module.Config(**earlier | content["config"])
         encoder = content.get("encoder")
-        counts = Counts.unpacked(content["evidence"]) if config.evidence else None
+        counts = Counts.unpacked(content["n_grams"]) if config.evidence else None
         with at_most(sum(weight.numel() for weight in weights.values()), path), torch.device(device), _Undrawn():
             model = module.Model(config, DataSpec(len(classes), len(vocabulary), encoder))
             if name in LINEAR:
-                model.load_content(content["evidence"])
+                model.load_content(content["n_grams"])
             model = with_evidence(model, config, counts).to(device)
         model.load_state_dict(restored(weights, content.get("scales", {})))
     except torch.OutOfMemoryError:

@@ -76,7 +76,7 @@ def calibrate(evidence, batches, seed):
             features[evidence.smoothing].append(evidence.features(counts, batch.lengths))
         labels.append(batch.labels)
     labels = torch.cat(labels)
-    found = [(*fit(torch.cat(features[smoothing]), labels), smoothing) for smoothing in smoothings]
+    found = [(*regress(torch.cat(features[smoothing]), labels), smoothing) for smoothing in smoothings]
     _, roots, bias, evidence.smoothing = min(found, key=lambda each: each[0])
     evidence.roots.copy_(roots.view_as(evidence.roots))
     evidence.bias.copy_(bias)
@@ -84,7 +84,7 @@ def calibrate(evidence, batches, seed):
 
 
 @torch.enable_grad()
-def fit(features, labels):
+def regress(features, labels):
     """The loss of a logistic regression, the roots of its weights, (K,), which all classes share, and its bias, (C,).
 
     features: (R, C, K); labels: (R,).

@@ -24,6 +24,21 @@ class Counts(NamedTuple):
     single_keys: np.ndarray  # (G,) int64, sorted: the n-grams that one row has
     single_classes: np.ndarray  # (G,) int64, the class of that row
 
+    def dictionary(self):
+        """All n-grams: their keys, (F + G,), sorted, and the row of `table` that each has, (F + G,)."""
+        keys = np.concatenate((self.keys, self.single_keys))
+        rows = np.concatenate((1 + np.arange(len(self.keys)), 1 + len(self.keys) + self.single_classes))
+        order = np.argsort(keys, kind="stable")  # which merges sorted parts
+        return keys[order], rows[order]
+
+    def table(self):
+        """The counts of unknown n-grams, of those that several rows have, and of those of one row by class.
+
+        (1 + F + C, C)
+        """
+        none, one = np.zeros((1, len(self.rows))), np.eye(len(self.rows))
+        return np.concatenate((none, self.counts, one), dtype=self.counts.dtype, casting="unsafe")
+
     def packed(self):
         """The same as plain tensors, in few bytes: most n-grams have rows of one class or two."""
         index, classes = self.counts.nonzero()
@@ -44,11 +59,8 @@ class Counts(NamedTuple):
     def unpacked(cls, content):
         """The inverse of `packed`. Raises an exception for any other content."""
         content = {name: tensor.cpu().numpy() for name, tensor in content.items()}
-        rows, keys, single_keys = (
-            content["rows"],
-            keys_from_bytes(content["keys"]),
-            keys_from_bytes(content["single_keys"]),
-        )
+        keys, single_keys = (keys_from_bytes(content[name]) for name in ("keys", "single_keys"))
+        rows = content["rows"]
         values, classes = content["counts"].astype(np.int64), content["classes"].astype(np.int64)
         if len(content["large"]) != np.count_nonzero(values == 0):
             raise ValueError("other counts")

@@ -13,6 +13,8 @@ from transformers import AttentionInterface, AutoConfig, AutoModel
 from cli.console import UserError, reason, say
 from models import base, encoder_files, layers
 
+SHORTEST = 3  # tokens of a row: [CLS], a word piece, [SEP]
+
 
 @dataclass
 class TrainingConfig(base.TrainingConfig):
@@ -41,6 +43,11 @@ class TrainingConfig(base.TrainingConfig):
     weight_decay: float = base.flag(0.01, "weight decay of AdamW, except for biases and LayerNorm", low=0)
     warmup: float = base.flag(0.05, "share of the steps in which the learning rate rises", low=0, high=1)
     max_norm: float = base.flag(1.0, "norm to which gradients are clipped", low=0, open_low=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if 0 < self.pad_size < SHORTEST:
+            raise UserError(f"--pad_size {self.pad_size} is out of range, expected at least {SHORTEST}, or 0")
 
 
 @dataclass

@@ -8,8 +8,11 @@ where k counts training rows: k_fc those of class c that have f, k_f all that ha
 is that of Wang & Manning 2012, https://aclanthology.org/P12-2018, and makes a network wide and deep, after Cheng et al.
 2016, https://arxiv.org/abs/1606.07792. Two differences: a count that includes the row that is trained on says its
 class, which the network would learn to trust, so in training the row itself is left out (an n-gram of a single row
-then says nothing, and is not stored); and the ratios are not fixed weights, but features, of each token and of the row.
+then says nothing, and is used in prediction alone); and the ratios are not fixed weights, but features, of each token
+and of the row.
 """
+
+import functools
 
 import numpy as np
 import torch
@@ -55,53 +58,56 @@ class Evidence(nn.Module):
 
     def __init__(self, model, config, counts):
         super().__init__()
-        self.model, self.longest, self.smoothing, self.content = (
-            model,
-            config.evidence,
-            config.smoothing,
-            counts.packed(),
-        )
-        self.find, self.find_single = NGrams(counts.keys), NGrams(counts.single_keys)
-        table = np.concatenate([np.zeros_like(counts.counts, shape=(1, len(counts.rows))), counts.counts])
-        self.register_buffer("counts", torch.from_numpy(table), persistent=False)
-        singles = np.concatenate([[-1], counts.single_classes])
-        self.register_buffer("singles", torch.from_numpy(singles), persistent=False)
-        rows = torch.from_numpy(counts.rows).float()
-        self.register_buffer("prior", ((rows + 1) / (rows.sum() - rows + 1)).log(), persistent=False)
+        self.model, self.content = model, counts.packed()
+        self.longest, self.smoothing = config.evidence, config.smoothing
+        keys, rows = counts.dictionary()
+        self.find = NGrams(keys)
+        self.register_buffer("rows", torch.from_numpy(np.append(0, rows).astype(np.int32)), persistent=False)
+        self.register_buffer("counts", torch.from_numpy(counts.table()), persistent=False)
+        own = torch.from_numpy(counts.rows).float()  # K_c
+        self.register_buffer("prior", ((own + 1) / (own.sum() - own + 1)).log(), persistent=False)
         self.roots = nn.Parameter(torch.full((config.evidence, LEVELS), 0.3))  # of the factors
         self.bias = nn.Parameter(torch.zeros(len(counts.rows)))
 
     def forward(self, batch):
-        ratios, levels = self.ratios(self.count(batch))
+        if self.training:
+            ratios, levels = self.ratios(self.count(batch))
+        else:
+            rows = self.rows_of(batch)
+            ratios, levels = (gather(table, rows) for table in self.ready)
         n = torch.arange(self.longest, device=levels.device)
         ratios = ratios * self.roots.square()[n, levels][..., None]  # (B, T, N, C)
         logits = self.model(batch._replace(evidence=ratios.flatten(2)))
         return logits + self.bias + ratios.sum(dim=(1, 2)) / batch.lengths[:, None].sqrt()
 
+    @functools.cached_property
+    def ready(self):
+        """The ratios and levels of all rows of the table of counts, for prediction."""
+        return self.ratios(self.counts.float())
+
+    def rows_of(self, batch):
+        """The rows in the table of counts of the n-grams that end at each token, (B, T, N)."""
+        found = self.find(keys_of(batch.tokens, self.longest))
+        return gather(self.rows, found).masked_fill_(~batch.mask[:, :, None], 0)
+
     def count(self, batch):
         """The rows of each class that have the n-grams that end at each token, (B, T, N, C) float32.
 
-        In training the row itself is left out.
+        In training a row that has a label is left out itself.
         """
-        keys = keys_of(batch.tokens, self.longest)
-        counts = self.counts[self.find(keys)].float()
-        classes = torch.arange(counts.shape[3], device=counts.device)
-        if not self.training:
-            counts += classes == self.singles[self.find_single(keys)][..., None]
-        elif len(batch.labels):  # one of several ranks may have a row without a label
+        counts = gather(self.counts, self.rows_of(batch)).float()
+        if self.training and len(batch.labels):  # one of several ranks may have a row without a label
+            classes = torch.arange(counts.shape[3], device=counts.device)
             counts -= (classes == batch.labels[:, None])[:, None, None].float()
             counts.clamp_(min=0)  # of unknown n-grams, and of rows that were not counted
-            if batch.targets is not None:  # rows without a label are in no count: theirs are those of a prediction
-                unlabelled = (batch.labels < 0)[:, None, None]
-                counts += classes == self.singles[self.find_single(keys)].masked_fill(~unlabelled, -1)[..., None]
-        return counts * batch.mask[:, :, None, None]
+        return counts
 
     def ratios(self, counts):
-        """The log-count ratios, (B, T, N, C), zeros for unknown n-grams, and the n-grams' levels, (B, T, N).
+        """The log-count ratios, (…, C), zeros for unknown n-grams, and the n-grams' levels, (…,).
 
         A level is the logarithm, to base 2, of how many rows have an n-gram.
         """
-        total, a = counts.sum(dim=3, keepdim=True), self.smoothing
+        total, a = counts.sum(dim=-1, keepdim=True), self.smoothing
         ratios = ((counts + a) / (total - counts + a)).log() - self.prior
         levels = total[..., 0].clamp(1, 1 << (LEVELS - 1)).log2().long()
         return ratios * (total > 0), levels
@@ -111,6 +117,11 @@ class Evidence(nn.Module):
         ratios, levels = self.ratios(counts)
         sums = torch.einsum("btnc,btnl->bcnl", ratios, F.one_hot(levels, LEVELS).float())
         return sums.flatten(2) / lengths[:, None, None].sqrt()
+
+
+def gather(table, rows):
+    """The rows of a table, (B, T, N) indices -> (B, T, N, …)."""
+    return table.index_select(0, rows.flatten()).view(*rows.shape, *table.shape[1:])
 
 
 def with_evidence(model, config, counts):

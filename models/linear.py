@@ -8,7 +8,6 @@ training split has a weight. If there are too many, those that only one row has 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -78,8 +77,5 @@ def n_grams_of(counts: Counts):
     classes = len(counts.rows)
     if (len(counts.keys) + len(counts.single_keys)) * classes > MOST_COUNTS:
         return counts.keys, counts.counts
-    singles = np.zeros((len(counts.single_keys), classes), counts.counts.dtype)
-    singles[np.arange(len(singles)), counts.single_classes] = 1
-    keys = np.concatenate((counts.keys, counts.single_keys))
-    order = np.argsort(keys, kind="stable")
-    return keys[order], np.concatenate((counts.counts, singles))[order]
+    keys, rows = counts.dictionary()
+    return keys, counts.table()[rows]

@@ -134,6 +134,14 @@ def here(monkeypatch, main, *args):
     main()
 
 
+def assert_mistaken(monkeypatch, capsys, main, arguments, message):
+    """Asserts that a script's `main` ends with exit status 2 and this message of its parser."""
+    with pytest.raises(SystemExit) as stop:
+        here(monkeypatch, main, *arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def inside(name, *args, check=True):
     """What `script` does, but in this process, which saves the seconds that torch takes to load."""
     streams = io.StringIO(), io.StringIO()

@@ -16,7 +16,7 @@ import pytest
 
 import compare
 from cli.console import UserError
-from conftest import ENVIRONMENT, command, here, script, write_dataset
+from conftest import ENVIRONMENT, assert_mistaken, command, here, script, write_dataset
 from engine.predictor import Predict
 from evaluation import job, timing
 from evaluation.comparison import Comparison
@@ -277,10 +277,7 @@ def test_a_linear_model_is_compared_without_the_flags_that_it_does_not_have(copi
     ],
 )
 def test_mistaken_flags(arguments, message, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stop:
-        here(monkeypatch, compare.main, *arguments)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    assert_mistaken(monkeypatch, capsys, compare.main, arguments, message)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import torch
 import predict
 import run
 from cli.console import UserError
-from conftest import FIXTURES, ROOT, command, here, inside, script
+from conftest import FIXTURES, ROOT, assert_mistaken, command, here, inside, script
 from engine.predictions import Lines
 from engine.predictor import WORKERS, Predict
 from models import NETWORKS
@@ -315,10 +315,7 @@ def test_a_checkpoint_that_is_not_there(settings, message):
     ],
 )
 def test_flags_that_do_not_go_together(arguments, message, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stop:
-        here(monkeypatch, predict.main, *arguments)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    assert_mistaken(monkeypatch, capsys, predict.main, arguments, message)
 
 
 def test_the_default_is_the_sample_where_thucnews_is_not(trained, tmp_path):

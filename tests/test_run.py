@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import run
-from conftest import ENVIRONMENT, ROOT, command, here, inside, sample_rows, script, write_dataset
+from conftest import ENVIRONMENT, ROOT, assert_mistaken, command, here, inside, sample_rows, script, write_dataset
 from engine.predictor import Predict
 from models import LINEAR, NETWORKS
 
@@ -209,10 +209,7 @@ def test_vectors_are_used_where_the_dataset_has_some(tmp_path):
     ],
 )
 def test_a_mistaken_flag_is_told(arguments, message, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stop:
-        here(monkeypatch, run.parse_args, *arguments)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    assert_mistaken(monkeypatch, capsys, run.parse_args, arguments, message)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import compare
 import tune
 from cli.console import UserError
-from conftest import ENVIRONMENT, command, here, inside, script
+from conftest import ENVIRONMENT, assert_mistaken, command, here, inside, script
 from engine import tuned
 from engine.checkpoint import read, write
 from engine.predictor import Predict
@@ -174,10 +174,7 @@ def test_an_encoder_is_tuned_by_its_own_script(tiny, encoder, tmp_path):
     ],
 )
 def test_mistaken_flags(arguments, message, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stop:
-        here(monkeypatch, tune.main, *arguments)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    assert_mistaken(monkeypatch, capsys, tune.main, arguments, message)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from conftest import inside, sample_rows, write_dataset
-from engine import checkpoint, resume
+from engine import resume
 from engine.batches import Batch
 from engine.predictor import Predict
 from evaluation import folds
 from models import model_module
 from models.base import DataSpec
-from models.counts import Counter
+from models.counts import Counter, Counts
 from models.evidence import Evidence
 from models.tables import keys_of
 
@@ -82,7 +82,7 @@ def test_rows_and_texts_get_the_probabilities_of_teachers_that_have_not_seen_the
     inside("run.py", "--model", "FastText", "--dataset", taught / "d", "--output", plain, *SMALL)
     ours, theirs = (cells(path / "saved_dict" / "FastText.ckpt") for path in (tmp_path, plain))
     assert ours["vocabulary"] == theirs["vocabulary"]  # of the labelled rows alone, as are the counts
-    assert all(torch.equal(ours["evidence"][name], theirs["evidence"][name]) for name in theirs["evidence"])
+    assert all(torch.equal(ours["n_grams"][name], theirs["n_grams"][name]) for name in theirs["n_grams"])
 
 
 def test_a_teacher_of_a_fold_has_not_seen_the_part_that_it_predicts(taught, tmp_path, inside_folds, monkeypatch):
@@ -217,9 +217,8 @@ def test_n_grams_of_few_rows_can_be_left_out(taught, tmp_path):
     sizes = []
     for rows in (1, 2, 3):
         inside("run.py", *where, "--output", tmp_path / str(rows), "--min_rows", rows)
-        evidence = cells(tmp_path / str(rows) / "saved_dict" / "FastText.ckpt")["evidence"]
-        sizes.append((len(evidence["single_keys"]), len(evidence["keys"])))
-        counts = checkpoint.load(tmp_path / str(rows) / "saved_dict" / "FastText.ckpt").model.counts[1:]
-        assert counts.sum(dim=1).min() == max(rows, 2)
+        n_grams = cells(tmp_path / str(rows) / "saved_dict" / "FastText.ckpt")["n_grams"]
+        sizes.append((len(n_grams["single_keys"]), len(n_grams["keys"])))
+        assert Counts.unpacked(n_grams).counts.sum(axis=1).min() == max(rows, 2)
     assert sizes[0][0] > sizes[1][0] == sizes[2][0] == 0
     assert sizes[0][1] == sizes[1][1] > sizes[2][1]

@@ -286,3 +286,9 @@ def test_a_config_nested_too_deeply_is_a_line(tmp_path):
     (tmp_path / "config.json").write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(UserError, match=r"config\.json: not JSON"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("pad_size", [1, 2])
+def test_rows_hold_more_than_their_marks(pad_size):
+    with pytest.raises(UserError, match=f"--pad_size {pad_size} is out of range, expected at least 3, or 0"):
+        model_module("bert").Config(pad_size=pad_size)

@@ -4,7 +4,7 @@ import torch
 from test_counts import PAD, by_hand, random_rows, split_of
 from torch import nn
 
-from engine.counting import add_evidence, calibrate, count, fit
+from engine.counting import add_evidence, calibrate, count, regress
 from models import model_module
 from models.evidence import Evidence
 from models.tables import keys_of
@@ -79,7 +79,7 @@ def test_a_regression_finds_the_weights():
     torch.manual_seed(0)
     features = torch.randn(4000, 3, 2)
     labels = (features @ torch.tensor([2.0, 0.5]) + torch.tensor([0.5, 0.0, -0.5])).softmax(2 - 1).multinomial(1)[:, 0]
-    loss, roots, bias = fit(features, labels)
+    loss, roots, bias = regress(features, labels)
     assert roots.square().tolist() == pytest.approx([2, 0.5], abs=0.15)
     assert (bias - bias.mean()).tolist() == pytest.approx([0.5, 0, -0.5], abs=0.15)
     assert loss < 0.9
