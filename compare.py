@@ -3,14 +3,17 @@
     python compare.py                                              # the seven networks, three seeds each
     python compare.py --models TextCNN NBSVM bert --seeds 5 --dataset D --baselines svm fasttext
     python compare.py --models TextCNN FastText NBSVM --ensemble                 # and the best of them together
+    python compare.py --models TextCNN FastText SVM --rows 500 2000 10000        # and with fewer training rows
+    python compare.py --models TextCNN DPCNN --paper                             # and as in their papers
     python compare.py --models TextCNN DPCNN -- --num_epochs 3 --device cpu      # after --: flags of every training
 
-Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, and the files of each training to MODEL/seed-N there, with
-its output in `run.log`. A training is a separate process; the .json has its command. Finished runs are not trained
-again: after an interruption the same command continues, and with more models or seeds it trains only those. With other
-data, vectors, encoder, flags or defaults a run is trained again, and the one before is kept in seed-N.before. A new
-version of the code is not detected: remove the directory. A hyper-parameter after -- is given to the models that have
-it. If a training fails, the others are compared, and the exit status is 1.
+Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, with --rows also `rows.md`, `.json` and `.png`, and the
+files of each training to MODEL/seed-N there, with its output in `run.log`. A training is a separate process; the .json
+has its command. Finished runs are not trained again: after an interruption the same command continues, and with more
+models or seeds it trains only those. With other data, vectors, encoder, flags or defaults a run is trained again, and
+the one before is kept in seed-N.before. A new version of the code is not detected: remove the directory. A hyper-
+parameter after -- is given to the models that have it. If a training fails, the others are compared, and the exit
+status is 1.
 """
 
 from cli.start import run_script
@@ -20,12 +23,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from cli.console import Parser, UserError, echo, number, say, split_arguments
+from cli.console import Parser, UserError, boolean, echo, number, say, split_arguments
 from cli.files import default_dataset
 from evaluation.baselines import BASELINES
 from evaluation.comparison import Comparison, competitors
-from evaluation.job import EnsembleJob
+from evaluation.job import EnsembleJob, measure_of
 from models import MODELS, NETWORKS
+from text.hierarchy import find_hierarchy
 from utils import add_dataset_flag
 
 OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are set here
@@ -45,6 +49,10 @@ def parse_args():
     )
     parser.add_argument("--seeds", type=number(int, 1), default=3, help="number of runs of each model, seeds 1, 2, …")
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=(), help="other programs to compare with")
+    parser.add_argument("--paper", action="store_true", help="also train the networks as in their papers")
+    parser.add_argument(
+        "--rows", nargs="+", type=number(int, 1), default=(), help="also train on parts of the training split"
+    )
     parser.add_argument("--ensemble", action="store_true", help="combine the runs into an ensemble, chosen on dev")
     add_dataset_flag(parser)
     parser.add_argument("--output", type=Path, help="directory to write to (leaderboard in the dataset's)")
@@ -52,6 +60,7 @@ def parse_args():
     known = Parser(add_help=False)
     for name in ("scratch", "tuned"):
         known.add_argument(f"--{name}", action="store_true")
+    known.add_argument("--hierarchy", type=boolean, nargs="?", const=True)
     known.add_argument("--device", default="auto")
     known.add_argument("--amp", default="auto")
     for name in ("embedding", "bert_path", *OURS):
@@ -64,8 +73,11 @@ def parse_args():
     return args
 
 
-def run_all(competitors, known):
-    """The records and the speed of each competitor, by name, and the reasons why others failed, by name."""
+def run_all(competitors, speed):
+    """The records and the speed of each competitor, by name, and the reasons why others failed, by name.
+
+    speed: returns that of a job.
+    """
     results, failures = {}, {}
     count = sum(map(len, competitors))
     for i, jobs in enumerate(competitors):
@@ -73,21 +85,36 @@ def run_all(competitors, known):
         try:
             records = [job.run_or_load(f"{done + k} of {count}") for k, job in enumerate(jobs, 1)]
             records = [r | {"predictions": str(job.predictions())} for r, job in zip(records, jobs, strict=True)]
-            results[jobs[0].name] = records, jobs[0].speed(known.device, known.amp)
+            results[jobs[0].name] = records, speed(jobs[0])
         except UserError as error:
             say(str(error))
             failures[jobs[0].name] = str(error)
     return results, failures
 
 
-def combine(args, comparison, jobs, results):
+def combine(args, comparison, jobs, results, speed):
     """Adds an ensemble of the runs with results to the jobs; returns its results and failures as `run_all` does."""
     members = [job for each in jobs for job in each if job.name in results and job.kind != "baseline"]
     if len(members) < 2:
         say("--ensemble: no two runs to combine")
         return {}, {}
     jobs.append([EnsembleJob(members, comparison, args.known.device, args.known.amp)])
-    return run_all(jobs[-1:], args.known)
+    return run_all(jobs[-1:], speed)
+
+
+def run_parts(args, comparison, results):
+    """Trains the competitors with results on parts of the training split too; returns the failures."""
+    from evaluation import learning_curve  # matplotlib, which takes a second to import
+
+    points = {name: {comparison.rows["train"]: runs} for name, (runs, _) in results.items()}
+    failures = {}
+    for count, part in learning_curve.parts(comparison, args.rows).items():
+        found, failed = run_all(part.jobs(points, args.seeds, args.known), lambda job: None)
+        for name, (runs, _) in found.items():
+            points[name][count] = runs
+        failures |= {f"{name} with {count} rows": why for name, why in failed.items()}
+    learning_curve.write(comparison.output, comparison.directory.resolve().name, points)
+    return failures
 
 
 def about(args, comparison, rows, failures):
@@ -115,14 +142,29 @@ def about(args, comparison, rows, failures):
     }
 
 
+def hierarchy_of(comparison, wanted):
+    """The Hierarchy of the classes if their names are paths and a row has one label, otherwise None."""
+    if comparison.multi_label:
+        return None
+    hierarchy = find_hierarchy(comparison.classes, wanted)
+    return hierarchy if hierarchy.num_levels > 1 else None
+
+
 def main():
     args = parse_args()
     comparison = Comparison(args.dataset or default_dataset(), args.output, args.flags)
-    jobs = comparison.jobs(competitors(args.models, args.baselines), args.seeds, args.known)
+    hierarchy = hierarchy_of(comparison, args.known.hierarchy)
+    jobs = comparison.jobs(competitors(args.models, args.baselines, args.paper), args.seeds, args.known)
+
+    def speed(job):
+        return job.speed(args.known.device, args.known.amp)
+
     try:
-        results, failures = run_all(jobs, args.known)
+        results, failures = run_all(jobs, speed)
+        if args.rows and results:
+            failures |= run_parts(args, comparison, results)
         if args.ensemble:
-            combined, failed = combine(args, comparison, jobs, results)
+            combined, failed = combine(args, comparison, jobs, results, speed)
             results, failures = results | combined, failures | failed
     except KeyboardInterrupt:
         say("Interrupted: the same command continues")
@@ -131,12 +173,12 @@ def main():
         from evaluation import leaderboard  # matplotlib and scikit-learn, which take a second to import
 
         kinds = {competitor[0].name: competitor[0].kind for competitor in jobs}
-        rows = [leaderboard.row_of(name, kinds[name], runs, speed) for name, (runs, speed) in results.items()]
+        rows = [leaderboard.row_of(name, kinds[name], *result, hierarchy) for name, result in results.items()]
         rows = leaderboard.rank(rows)
         leaderboard.write(comparison.output, about(args, comparison, rows, failures), rows)
         for row in rows:
-            accuracy, p50 = leaderboard.percent(row["accuracy"]), leaderboard.milliseconds(row["speed"]["p50_ms"])
-            echo(f"{row['model']:<12} {accuracy} %, one headline {p50}{', Pareto front' if row['pareto'] else ''}")
+            score, p50 = leaderboard.percent(row[measure_of(row)]), leaderboard.milliseconds(row["speed"]["p50_ms"])
+            echo(f"{row['model']:<12} {score} %, one headline {p50}{', Pareto front' if row['pareto'] else ''}")
         say(f"Leaderboard: {comparison.output / 'leaderboard.md'}, beside it .json and .png")
     if failures:
         say(f"Failed: {', '.join(failures)}")

@@ -2,8 +2,12 @@
 
     python predict.py 体验2D巅峰 "60年铁树开花形状似玉米芯(组图)"      # texts as arguments; without any, a prompt
     python predict.py --input news.txt --output news.tsv               # one text a line; - is standard input
-    python predict.py --input news.csv --text title --format jsonl     # .csv .tsv .jsonl: the texts of a column
+    python predict.py --input news.csv --text title --format jsonl     # or .tsv .jsonl .json .xlsx: texts of a column
     python predict.py --model DPCNN --dataset D --top_k 3 一条新闻      # default: the newest checkpoint
+    python predict.py --input news.txt --min_precision 0.98            # ? where the model is not sure enough
+    python predict.py --input news.txt --explain --output news.html    # the characters that decided
+    python predict.py --dataset D --similar 3 一条新闻                   # the training rows that are most alike
+    python predict.py --evaluate test.txt                              # report and errors on labelled texts
 
 In Python, `Predict("TextCNN", dataset="THUCNews")` has `predict(text)`, `predict_list(texts)`, `predict_proba(texts)`.
 """
@@ -11,23 +15,25 @@ In Python, `Predict("TextCNN", dataset="THUCNews")` has `predict(text)`, `predic
 from cli.start import run_script
 
 import collections
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from cli.console import Parser, UserError, number, say
+from cli.console import Parser, UserError, say
+from cli.device_flags import add_device_flags
 from cli.files import replacing, shown
-from engine.device import add_device_flags
-from engine.predictions import Lines, most_probable
+from engine.answers import add_answer_flags, lines_of
 from engine.predictor import Predict
 from text.inputs import read_texts
 
+FORMATS = ("tsv", "jsonl", "html")
 CHUNK = 4096  # texts that a thread predicts together
 
 
-def prompt(predictor, top_k):
+def prompt(predictor, lines):
     """Asks for texts and prints their classes until the input ends."""
     say("Enter a text; an empty line or Ctrl-D ends.")
     while True:
@@ -37,21 +43,20 @@ def prompt(predictor, top_k):
             text = ""
         if not text:
             return
-        row = predictor.predict_proba([text])[0]
-        for i in most_probable(row[None], top_k or 1)[0]:
-            print(f"{predictor.classes[i]}\t{row[i]:.4f}")
+        print(lines.answer(text, predictor.predict_proba([text])))
 
 
 def parse_args(description, names):
     parser = Parser(description)
     parser.add_argument("texts", nargs="*", help="texts to classify")
-    parser.add_argument("--input", help="file of texts: one a line, or .jsonl, .csv, .tsv; - is standard input")
+    parser.add_argument("--input", help="file of texts: one a line, or .csv, .tsv, .jsonl, .json, .xlsx; - is a pipe")
     parser.add_argument("--text", metavar="COLUMN", help="column or key of the texts in --input (text)")
     parser.add_argument("--output", help="file to write (standard output)")
+    parser.add_argument("--format", choices=FORMATS, help="format of the output (as --output ends, otherwise tsv)")
     parser.add_argument(
-        "--format", choices=["tsv", "jsonl"], help="format of the output (jsonl if --output ends so, otherwise tsv)"
+        "--evaluate", metavar="FILE", help="labelled file, text<TAB>label: print a report, write the errors"
     )
-    parser.add_argument("--top_k", type=number(int, 1), help="number of most probable classes to print (the first)")
+    add_answer_flags(parser)
     parser.add_argument("--checkpoint", help="checkpoint file, instead of --model and --dataset")
     parser.add_argument("--model", choices=names, help="model (the one with the newest checkpoint)")
     parser.add_argument("--dataset", help="directory that training wrote to (THUCNews, or sample if that is missing)")
@@ -59,7 +64,11 @@ def parse_args(description, names):
     args = parser.parse_args()
     if args.texts and args.input:
         parser.error("texts and --input are both given, expected one of them")
-    if args.checkpoint and (args.model or args.dataset):
+    unused = ("input", "text", "format", "top_k", "novelty", "explain", "similar")
+    others = [f"--{name}" for name in unused if getattr(args, name)]
+    if args.evaluate and (args.texts or others):
+        parser.error(f"--evaluate is given with {', '.join(others) or 'texts'}, which it does not use")
+    if args.checkpoint and (args.model or (args.dataset and not args.similar)):
         parser.error("--checkpoint and --model or --dataset are both given, expected one way to name the checkpoint")
     return args
 
@@ -67,17 +76,25 @@ def parse_args(description, names):
 def main(predict=Predict, description=__doc__):
     args = parse_args(description, predict.names)
     predictor = predict(args.model, args.dataset, args.checkpoint, args.device, args.amp)
-    say(f"Checkpoint: {shown(predictor.path)} ({predictor.saved.name}, {len(predictor.classes)} classes)")
-    top_k = min(args.top_k, len(predictor.classes)) if args.top_k else None
+    levels = predictor.hierarchy.num_levels
+    classes = f"{len(predictor.classes)} classes{f' in {levels} levels' if levels > 1 else ''}"
+    say(f"Checkpoint: {shown(predictor.path)} ({predictor.saved.name}, {classes})")
+    if args.evaluate:
+        from evaluation.errors import evaluate_file  # loads scikit-learn, which takes a second
+
+        evaluate_file(args, predictor)
+        return
+    suffix = Path(args.output or "").suffix[1:]
+    format = args.format or (suffix if suffix in FORMATS else "tsv")
+    in_terminal = not args.output and not args.format and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    lines = lines_of(args, predictor, format, in_terminal)
     if not args.texts and not args.input and sys.stdin.isatty():
         if args.output or args.format:
             raise UserError("--output and --format need texts as arguments or with --input")
-        prompt(predictor, top_k)
+        prompt(predictor, lines)
         return
     show_bar = bool(args.output) or not sys.stdout.isatty()
     blocks = iter([args.texts]) if args.texts else read_texts(args.input or "-", args.text, show_bar)
-    name = args.format or ("jsonl" if Path(args.output or "").suffix == ".jsonl" else "tsv")
-    lines = Lines(name, predictor.classes, top_k)
     if args.output:
         with replacing(args.output, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
             write_all(predictor, blocks, lines, file)
@@ -118,6 +135,7 @@ def write_all(predictor, blocks, lines, file):
                 file.flush()
         while waiting:
             finish()
+        file.write(lines.footer)
     finally:
         predictor.stopped = True
         pool.shutdown(cancel_futures=True)

@@ -7,6 +7,7 @@ python run.py --model TextRNN --word True              # words instead of charac
 python run.py --model SVM                              # NBSVM; scikit-learn trains them
 python run.py --model TextCNN --resume                 # continues where it was interrupted
 python run.py --model TextCNN --tuned                  # with the flags that tune.py found
+python run.py --init A.ckpt --dataset D --replay OLD   # trains on from a checkpoint, with the rows of an old dataset
 python run.py --model FastText --teacher A.ckpt B.ckpt --unlabelled news.txt --folds 5 --output small  # distillation
 """
 
@@ -25,14 +26,16 @@ from engine.counting import add_evidence, limit_evidence
 from engine.device import Compute, describe_device
 from engine.distillation import add_distillation_flags, check_distillation_flags, load_teachers, read_targets
 from engine.optimizers import make_optimizers, warmup_and_decay
-from engine.runs import Output, Updates, add_run_flags, run_of_classifier, training
+from engine.replay import add_replay_flags
+from engine.runs import Output, Updates, add_run_flags, hierarchy_of, run_of_classifier, training
 from engine.tuned import parse_with_tuned
+from engine.warm_start import add_init_flag, check_init_flags, read_start, start_on
 from evaluation.folds import predict_held_out
 from models import LINEAR, NETWORKS, model_module
 from models.base import DataSpec, add_config_flags, config_of
 from text import vectors
 from train_eval import fit, train, train_and_test
-from utils import add_dataset_flag, add_text_flags, fit_to_rows, read_dataset
+from utils import add_dataset_flag, add_text_flags, classes_of, fit_to_rows, fit_to_vocabulary, read_dataset
 
 OF_NETWORKS = ("embedding", "eval_every", "compile", "accumulate", "label_smoothing")  # flags without use to LINEAR
 
@@ -42,6 +45,8 @@ def parse_args(arguments=None):
     names = NETWORKS + LINEAR
     first.add_argument("--model", choices=names, default="TextCNN", help="model; decides the defaults below")
     first.add_argument("--paper", action="store_true", help="the paper's network, without what this toolkit adds to it")
+    add_init_flag(first)
+    warm_start = read_start(first, arguments, NETWORKS)
     known, _ = first.parse_known_args(arguments)
     config = model_module(known.model).Config
     parser = Parser(__doc__, parents=[first])
@@ -49,10 +54,12 @@ def parse_args(arguments=None):
     add_text_flags(parser)
     parser.add_argument("--embedding", help="random, pre_trained or a .npz file (the dataset's vectors, if any)")
     add_run_flags(parser)
+    add_replay_flags(parser)
     add_distillation_flags(parser)
     add_config_flags(parser, config)
     if known.paper and known.model in NETWORKS:
         parser.set_defaults(**config.paper)
+    parser.set_defaults(**warm_start.flags if warm_start else {}, warm_start=warm_start)
     args = parse_with_tuned(parser, arguments)
     unused = [f"--{flag}" for flag in OF_NETWORKS if getattr(args, flag) != parser.get_default(flag)]
     unused += ["--paper"] if args.paper else []
@@ -63,7 +70,7 @@ def parse_args(arguments=None):
 
 def read_vectors(args, config, vocabulary):
     """The vocabulary's pre-trained vectors, (N, E), and the digest of their file; None and None for random ones."""
-    if args.model in LINEAR:
+    if args.model in LINEAR or args.init:
         return None, None
     if not config.takes_vectors:
         if args.embedding not in (None, "random"):
@@ -95,11 +102,15 @@ def main():
     compute = Compute.of(args)
     config = config_of(args, model_module(args.model).Config)
     args.dataset = Path(args.dataset or default_dataset())
+    check_init_flags(args, {"paper": False, "embedding": None})
+    known = args.warm_start and args.warm_start.saved.vocabulary
+    config = limit_evidence(config, len(classes_of(args.dataset)))
     echo("Loading data...")
-    dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab)
-    classes, vocabulary = dataset.classes, dataset.vocabulary
+    dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab, known, config.words > 0)
+    dataset, of_start = start_on(args, dataset)
+    classes, vocabulary, hierarchy = dataset.classes, dataset.vocabulary, hierarchy_of(args, dataset)
     echo(f"Vocab size: {len(vocabulary)}")
-    config = limit_evidence(fit_to_rows(config, dataset.train.rows), len(classes))
+    config = fit_to_rows(fit_to_vocabulary(config, vocabulary), dataset.train.rows)
     weights, digest = read_vectors(args, config, vocabulary)
     if weights is not None:
         config = dataclasses.replace(config, embed=weights.shape[1])
@@ -109,8 +120,11 @@ def main():
         model = model_module(args.model).Model(config, DataSpec(len(classes), len(vocabulary)))
         if weights is not None:
             model.embedding.load(weights)
-        batches = dataset.batches("train", config.pad_size, compute.device)
-        model, config = add_evidence(model, config, batches, len(classes), args.seed)
+        batches = dataset.batches("train", config, compute.device)
+        if args.warm_start:
+            model = args.warm_start.continued(model, config, dataset, batches)
+        else:
+            model, config = add_evidence(model, config, batches, len(classes), args.seed)
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         say(f"Device: {describe_device(compute.device)}")
         model, updates = model.to(compute.device), None
@@ -118,8 +132,9 @@ def main():
             optimizers = make_optimizers(model, config.learning_rate)
             updates = Updates(optimizers, warmup_and_decay(0.0), accumulate=args.accumulate)
         fingerprint = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
+        fingerprint |= of_start
         classifier = Classifier(args.model, config, classes, vocabulary, None, model)
-        run = run_of_classifier(args, compute, classifier, dataset, updates, fingerprint)
+        run = run_of_classifier(args, compute, classifier, dataset, hierarchy, updates, fingerprint)
         train_and_test(targets.apply(run, vocabulary) if targets else run, dataset, train if updates else fit)
 
 

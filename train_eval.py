@@ -1,6 +1,7 @@
 """Training, validation and test: the one loop, early stopping, resuming, the report.
 
-The lines of a run go to standard output; messages and bars go to standard error.
+The lines of a run go to standard output; messages and bars go to standard error. With any number of labels a row, the
+macro F1 takes the place of the accuracy.
 """
 
 import contextlib
@@ -17,8 +18,9 @@ from cli.files import peak_memory
 from cli.installation import versions
 from engine import checkpoint, resume
 from engine.batches import infer
+from engine.calibration import calibrate
 from engine.device import autocast, release_memory, tensor_floats
-from engine.losses import Loss, Tally
+from engine.losses import Loss, tally_of
 from engine.ranks import all_reduce_sum, broadcast, parallel
 from engine.runs import Progress, new_log
 from text.rows import texts_of
@@ -51,7 +53,7 @@ def train(run):
         model = torch.compile(model, dynamic=True)
     eval_every = run.eval_every or default_eval_every(len(run.train.labels), len(run.dev.labels), config.batch_size)
     start = time.monotonic() - progress.seconds
-    tally = Tally(compute.device, run.loss)
+    tally = tally_of(run.train, run.loss)
     log = str(run.output.logs / progress.log)
     writing = SummaryWriter(log, purge_step=progress.step + 1, write_to_disk=RANK == 0)
     with writing as writer, tensor_floats(compute.device, compute.amp):
@@ -94,7 +96,7 @@ def fit(run):
     start = time.monotonic()
     fitting.fit(run.model, run.config, run.train, run.dev, run.seed, run.fingerprint["class_weight"])
     progress.step = progress.epoch = 1
-    tally = Tally(run.compute.device, Loss(run.loss.class_weights))
+    tally = tally_of(run.train, Loss(run.loss.class_weights))
     for _, batch, logits in infer(run.model, run.train, RANK, RANKS):
         tally.add(logits, batch.labels)
     with SummaryWriter(str(run.output.logs / progress.log), write_to_disk=RANK == 0) as writer:
@@ -139,40 +141,41 @@ def take_step(run, model, parts, scaler, tally):
 
 def validate(run, progress, tally, writer, start):
     """Validates, prints the Iter line, writes the curves, keeps the best model."""
-    train_loss, train_accuracy = tally.close()
+    train_loss, train_score = tally.close()
+    measure, shown = tally.measure, tally.shown
     with autocast(run.compute.device, run.compute.amp):
-        dev_loss, dev_accuracy = evaluate(run.model, run.dev, Loss(run.loss.class_weights))
+        dev_loss, dev_score = evaluate(run.model, run.dev, Loss(run.loss.class_weights))
     run.model.train()
     if not (math.isfinite(train_loss) and math.isfinite(dev_loss)):
         raise UserError(f"the loss is not a finite number at step {progress.step}; lower --learning_rate")
-    point = {"step": progress.step, "train_loss": train_loss, "train_accuracy": train_accuracy}
-    point |= {"dev_loss": dev_loss, "dev_accuracy": dev_accuracy}
+    point = {"step": progress.step, "train_loss": train_loss, f"train_{measure}": train_score}
+    point |= {"dev_loss": dev_loss, f"dev_{measure}": dev_score}
     progress.history.append(point)
     progress.seconds = time.monotonic() - start
-    better = (dev_accuracy, -dev_loss) > (progress.best_accuracy, -progress.best_loss)
+    better = (dev_score, -dev_loss) > (progress.best_accuracy, -progress.best_loss)
     if better:
-        progress.best_accuracy, progress.best_loss = dev_accuracy, dev_loss
+        progress.best_accuracy, progress.best_loss = dev_score, dev_loss
         progress.best_step, progress.validations_since_best = progress.step, 0
         if RANK == 0:
             run.keep(point)
     else:
         progress.validations_since_best += 1
     echo(
-        f"Iter: {progress.step:>6},  Train Loss: {train_loss:>5.2},  Train Acc: {train_accuracy:>6.2%},  "
-        f"Val Loss: {dev_loss:>5.2},  Val Acc: {dev_accuracy:>6.2%},  "
+        f"Iter: {progress.step:>6},  Train Loss: {train_loss:>5.2},  Train {shown}: {train_score:>6.2%},  "
+        f"Val Loss: {dev_loss:>5.2},  Val {shown}: {dev_score:>6.2%},  "
         f"Time: {duration(progress.seconds)} {'*' if better else ''}"
     )
-    for name in ("loss", "accuracy"):
+    for name in ("loss", measure):
         for split in ("train", "dev"):
             writer.add_scalar(f"{name}/{split}", point[f"{split}_{name}"], progress.step)
 
 
 def evaluate(model, batches, loss, keep=None):
-    """The mean loss and the accuracy over all rows and ranks.
+    """The mean loss and the accuracy, or the macro F1, over all rows and ranks.
 
     keep: is called with the row ids and logits, (B, C), of each batch of this rank.
     """
-    tally = Tally(batches.device, loss)
+    tally = tally_of(batches, loss)
     for row_ids, batch, logits in infer(model, batches, RANK, RANKS):
         tally.add(logits.float(), batch.labels)
         if keep:
@@ -188,6 +191,8 @@ def default_eval_every(train_rows, dev_rows, batch_size):
 
 def train_and_test(run, dataset, train=train):
     """Trains a classifier, with `train` or `fit`, tests its best checkpoint, prints and writes the report."""
+    if dataset.multi_label:
+        say("Several labels a row: binary cross entropy; the best checkpoint is that with the highest macro F1 on dev")
     progress = train(run)
     if progress.finished:
         say(f"This run is finished, its report is in {run.output.logs / progress.log}; start again without --resume")
@@ -199,43 +204,37 @@ def train_and_test(run, dataset, train=train):
 
 def test(run, progress, dataset):
     """Tests the checkpoint, prints the report and writes it to the run's log."""
-    from evaluation import report  # loads scikit-learn and matplotlib, which takes a second
+    from evaluation import multi_label, report, single_label  # load scikit-learn and matplotlib, which takes a second
 
     start = time.monotonic()
     compute, path = run.compute, run.output.checkpoint
     model = broadcast(checkpoint.load(path, compute.device).model if RANK == 0 else run.model)
-    labels, classes = dataset.test.labels.astype(np.int64), dataset.classes
-    best = torch.zeros(2, len(labels), dtype=torch.float64)  # each row's probability and class
-
-    def keep(row_ids, logits):
-        probabilities, predicted = logits.softmax(dim=1).max(dim=1)
-        best[0, row_ids], best[1, row_ids] = probabilities.cpu().double(), predicted.cpu().double()
-
+    kind = multi_label if dataset.multi_label else single_label
     with autocast(compute.device, compute.amp):  # as `engine.predictor` computes
-        batches = dataset.batches("test", run.config.pad_size, compute.device)
-        loss, accuracy = evaluate(model, batches, Loss(), keep)
-    probabilities, predicted = all_reduce_sum(best).numpy()
-    predicted = predicted.astype(np.int64)
+        calibration = calibrate(model, run.dev, run.hierarchy)
+        batches = dataset.batches("test", run.config, compute.device)
+        found = kind.Found(dataset.test.labels, run.hierarchy, calibration)
+        loss, score = evaluate(model, batches, Loss(), found.add)
+    all_reduce_sum(found.sums)
     if RANK:
         return
-    results, text = report.test_results(labels, predicted, classes)
-    echo(f"Test Loss: {loss:>5.2},  Test Acc: {accuracy:>6.2%}")
-    echo("Precision, Recall and F1-Score...")
+    checkpoint.add_calibration(path, calibration)
+    results, text = found.results
+    echo(f"Test Loss: {loss:>5.2},  {found.headline(score)}")
     echo(text)
-    echo("Confusion Matrix...")
-    echo(str(np.array(results["confusion_matrix"])))
     seconds = time.monotonic() - start
     echo(f"Time usage: {duration(seconds)}")
     cuda = compute.device.type == "cuda"
     memory = torch.cuda.max_memory_allocated(compute.device) / 2**20 if cuda else peak_memory()
     metrics = {"model": run.output.name, "device": str(compute.device), "fingerprint": run.fingerprint}
-    metrics |= {"versions": versions(*checkpoint.PACKAGES), "classes": classes}
+    metrics |= {"versions": versions(*checkpoint.PACKAGES), "classes": dataset.classes}
     metrics |= {"history": progress.history, "best_step": progress.best_step, "test": {"loss": loss} | results}
-    metrics |= {"train_seconds": progress.seconds, "test_seconds": seconds, "peak_memory_mb": memory}
+    metrics["calibration"] = found.reliability()
+    metrics |= {"epoch_rows": len(run.train.lengths), "train_seconds": progress.seconds}
+    metrics |= {"test_seconds": seconds, "peak_memory_mb": memory}
     log = run.output.logs / progress.log
     report.write_metrics(log, metrics)
-    report.write_predictions(log, texts_of(dataset.test.texts), labels, predicted, classes, probabilities)
-    report.draw_losses(log, progress.history)
-    report.draw_confusion_matrix(log, np.array(results["confusion_matrix"]), classes)
+    report.draw_losses(log, progress.history, progress.best_step)
+    found.write(log, texts_of(dataset.test.texts))
     finish(run, progress)
     say(f"Checkpoint: {path}; report, pictures and predictions: {log}")

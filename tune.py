@@ -8,6 +8,7 @@ Each trial is a training in a process of its own; the first one has the default 
 The search ends after `--minutes`; the same command continues it. Writes the best flags to D/tuned/MODEL.json, where
 `python run.py --model MODEL --tuned` finds them, the best checkpoint to D/saved_dict, and `search.png`, a picture of
 the search, to D/tune/MODEL, where the output of each trial is, too. The test split has no influence.
+With any number of labels a row, the macro F1 takes the place of the accuracy.
 """
 
 from cli.start import run_script
@@ -71,7 +72,7 @@ def summary(search):
         for t in trials
     )
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    line = f"Trials: {counts}. Best: trial {best.number + 1}, validation accuracy {best.value:.2%}"
+    line = f"Trials: {counts}. Best: trial {best.number + 1}, validation {search.tally.title} {best.value:.2%}"
     default = next((t.value for t in trials if t.state == TrialState.COMPLETE and t.params == search.defaults), None)
     return line + (f" (default flags: {default:.2%})" if default is not None else "")
 

@@ -3,7 +3,8 @@
     python utils.py --dataset D --vectors FILE      # the vocabulary's vectors, into D/data/embedding_<name>.npz
 
 A dataset is a directory with `data/class.txt`, one class a line, and `data/{train,dev,test}.txt`, UTF-8, one
-`text<TAB>label` a line, the label an index into class.txt or a class's name.
+`text<TAB>label` a line, the label an index into class.txt or a class's name. With `data/dataset.json` a row has any
+number of labels, between commas (see `text.kind`).
 """
 
 from cli.start import run_script
@@ -20,8 +21,10 @@ from cli.files import default_dataset
 from cli.installation import version_of
 from engine.batches import Batches
 from text import cache, vectors
+from text.kind import is_multi_label
 from text.labelled import LabelledFile, read_classes
-from text.rows import Rows, ids_dtype, texts_of
+from text.rows import Rows, texts_of
+from text.truncation import HEAD, HEAD_TAIL, WINDOWS
 from text.vocabulary import SEGMENTERS, TokenCounter, Vocabulary, choose_segmenter
 from text.wordpieces import WordPieces
 
@@ -33,7 +36,7 @@ class Split(NamedTuple):
     """A split's rows, encoded and uncut, in arrays that are mapped from files."""
 
     rows: Rows
-    labels: np.ndarray  # (N,) uint8, or int32 where there are more than 256 classes
+    labels: np.ndarray  # (N,) uint8, or int32 if there are more than 256 classes; or (N, C) uint8, see `text.kind`
     digest: str  # of the file
     texts: Rows | None  # the rows' code points, of the test split alone
 
@@ -47,106 +50,133 @@ class Dataset(NamedTuple):
     dev: Split
     test: Split
 
-    def batches(self, name, limit, device):
-        """A split's Batches, its rows cut to `limit` tokens."""
+    @property
+    def multi_label(self):
+        return self.train.labels.ndim == 2
+
+    def batches(self, name, config, device):
+        """A split's Batches, its rows cut as the Config of a model says."""
         split = getattr(self, name)
-        return Batches(split.rows, split.labels, self.vocabulary, limit, device)
+        return Batches(split.rows, split.labels, self.vocabulary, config.truncation, device)
 
 
-def read_dataset(directory, vocabulary=None, word=False, segmenter="auto", max_vocab=10000):
-    """Reads a dataset. Without a vocabulary, that of train.txt is built.
+def read_dataset(
+    directory, vocabulary=None, word=False, segmenter="auto", max_vocab=10000, known=None, marks_words=False
+):
+    """Reads a dataset. Without a vocabulary, that of train.txt is built, as an extension of `known` if that is given.
 
+    marks_words: whether characters are marked where words end, see `Vocabulary`; an extension has marks if `known` has.
     Raises UserError if anything is wrong with its files.
     """
-    classes = _read_classes(directory)
+    classes = classes_of(directory)
     if vocabulary:
         train = _read_split(directory, "train", classes, vocabulary)
     else:
-        vocabulary, train = _read_train(directory, classes, word, segmenter, max_vocab)
+        vocabulary, train = _read_train(directory, classes, word, segmenter, max_vocab, known, marks_words)
     dev = _read_split(directory, "dev", classes, vocabulary)
     test = _read_split(directory, "test", classes, vocabulary, keep_texts=True)
     return Dataset(classes, vocabulary, train, dev, test)
 
 
-def _read_classes(directory):
+def classes_of(directory):
+    """The classes of a dataset. Raises UserError if there is no such directory, or if its class.txt is wrong."""
     if not Path(directory).is_dir():
         raise UserError(f"--dataset {directory}: no such directory; expected one with data/class.txt")
     return read_classes(Path(directory) / "data" / "class.txt")
 
 
-def _read_train(directory, classes, word, segmenter, max_vocab):
-    """The vocabulary of train.txt, and its rows."""
+def _read_train(directory, classes, word, segmenter, max_vocab, known=None, marks_words=False):
+    """The vocabulary of train.txt, as an extension of `known` if that is given, and its rows."""
     if not word and segmenter != "auto":
         raise UserError(f"--segmenter {segmenter} is for words: add --word True")
     path = Path(directory) / "data" / "train.txt"
     segmenter = segmenter if word else "char"
+    marks_words = known.marks_words if known else marks_words and not word
     key = {"segmenter": segmenter, "max_vocab": max_vocab}
-    key |= {"classes": classes, "version": version_of("rjieba") if word else None}
+    key |= {"classes": classes, "version": version_of("rjieba") if word or marks_words else None}
+    key |= {"marks_words": True} if marks_words else {}
+    key |= {"known": known.digest} if known else {}
+    multi_label = is_multi_label(path.parent)
 
     def fill(draft):
-        chosen, notes = _choose_segmenter(path, classes, segmenter)
-        counter, spool = TokenCounter(chosen), cache.Spool(draft)
-        file = LabelledFile(path, classes, counter.prepare)
-        labels, offsets = draft.column("labels", _label_dtype(classes)), draft.offsets("rows.offsets")
+        chosen, notes = _choose_segmenter(path, classes, segmenter, multi_label)
+        if known and chosen == "space" and _choose_segmenter(path, classes, "auto", multi_label)[0] != "space":
+            notes.append("Warning: {path} is not segmented by spaces, but the texts of the checkpoint were")
+        counter, spool = TokenCounter(chosen, marks_words), cache.Spool(draft)
+        file = LabelledFile(path, classes, counter.prepare, multi_label)
+        labels, offsets = draft.column("labels", _label_dtype(classes, multi_label)), draft.offsets("rows.offsets")
         for prepared, block_labels in file:
             rows = counter.add(prepared)
             spool.append(rows.ids)
             offsets.append(rows.offsets)
-            labels.append(block_labels)
+            labels.append(block_labels.ravel())
         vocabulary = counter.vocabulary(max_vocab)
-        ids, table = draft.column("rows.ids", ids_dtype(len(vocabulary))), counter.final_ids(vocabulary)
+        vocabulary = known.extended(vocabulary) if known else vocabulary
+        ids, table = draft.column("rows.ids", vocabulary.dtype), counter.final_ids(vocabulary)
         for part in spool:
             ids.append(table.take(part))
         notes += file.notes
         return {"digest": file.digest.hexdigest(), "notes": notes, "vocabulary": vocabulary.content}
 
-    entry = cache.cached(path, key, fill)
-    return Vocabulary(**entry.meta["vocabulary"]), _split(entry)
+    entry = cache.cached(path, key | _kind_key(multi_label), fill)
+    return Vocabulary(**entry.meta["vocabulary"]), _split(entry, classes, multi_label)
 
 
 def _read_split(directory, name, classes, vocabulary, keep_texts=False):
     path = Path(directory) / "data" / f"{name}.txt"
     key = {"vocabulary": vocabulary.digest, "version": vocabulary.package and version_of(vocabulary.package)}
     key |= {"classes": classes, "texts": keep_texts}
+    multi_label = is_multi_label(path.parent)
 
     def fill(draft):
-        file = LabelledFile(path, classes, lambda texts: (vocabulary.encode(texts), texts))
-        labels = draft.column("labels", _label_dtype(classes))
-        ids, offsets = draft.column("rows.ids", ids_dtype(len(vocabulary))), draft.offsets("rows.offsets")
+        file = LabelledFile(path, classes, lambda texts: (vocabulary.encode(texts), texts), multi_label)
+        labels = draft.column("labels", _label_dtype(classes, multi_label))
+        ids, offsets = draft.column("rows.ids", vocabulary.dtype), draft.offsets("rows.offsets")
         codes, ends = (draft.column("texts.ids", np.uint32), draft.offsets("texts.offsets")) if keep_texts else (0, 0)
         for (rows, texts), block_labels in file:
             ids.append(rows.ids)
             offsets.append(rows.offsets)
-            labels.append(block_labels)
+            labels.append(block_labels.ravel())
             if keep_texts:
                 codes.append(texts.ids)
                 ends.append(texts.offsets)
         return {"digest": file.digest.hexdigest(), "notes": file.notes}
 
-    return _split(cache.cached(path, key, fill))
+    return _split(cache.cached(path, key | _kind_key(multi_label), fill), classes, multi_label)
 
 
-def _split(entry):
+def _split(entry, classes, multi_label):
     texts = entry.rows("texts") if "texts.ids" in entry.arrays else None
-    return Split(entry.rows("rows"), entry.arrays["labels"], entry.meta["digest"][:16], texts)
+    labels = entry.arrays["labels"].reshape(-1, len(classes)) if multi_label else entry.arrays["labels"]
+    return Split(entry.rows("rows"), labels, entry.meta["digest"][:16], texts)
 
 
-def _label_dtype(classes):
-    return np.uint8 if len(classes) <= 256 else np.int32
+def _kind_key(multi_label):
+    """What the kind of a dataset adds to the key of an entry; nothing for one label a row, as in earlier versions."""
+    return {"multi_label": True} if multi_label else {}
 
 
-def _choose_segmenter(path, classes, segmenter):
+def _label_dtype(classes, multi_label):
+    return np.uint8 if multi_label or len(classes) <= 256 else np.int32
+
+
+def _choose_segmenter(path, classes, segmenter, multi_label):
     """The segmenter that `auto` means for this train.txt, and messages for the user about it."""
     if segmenter != "auto":
         return segmenter, []
     texts = []
-    for block, _ in LabelledFile(path, classes):
+    for block, _ in LabelledFile(path, classes, multi_label=multi_label):
         texts += texts_of(block)
         if len(texts) >= SEGMENTER_ROWS:
             break
     segmenter = choose_segmenter(texts[:SEGMENTER_ROWS])
     why = "is segmented by spaces" if segmenter == "space" else "is not segmented"
     return segmenter, [f"Segmenter: {segmenter} (train.txt {why}; --segmenter chooses another)"]
+
+
+def fit_to_vocabulary(config, vocabulary):
+    """The Config without n-grams of words if the vocabulary does not mark them."""
+    return config if vocabulary.marks_words or not config.words else dataclasses.replace(config, word_n_grams=0)
 
 
 def fit_to_rows(config, rows, positions=None):
@@ -169,13 +199,31 @@ def fit_to_rows(config, rows, positions=None):
     if not config.batch_size:
         config = dataclasses.replace(config, batch_size=config.batch_size_for(total))
         say(f"Rows of a batch: {config.batch_size} (--batch_size)")
-    cut = int(counts[config.pad_size + 1 :].sum())
-    if cut:
-        advice = f"; --pad_size {needed} keeps {config.whole * 100:.0f} % whole" if needed > config.pad_size else ""
-        advice += f", but this encoder reads at most {positions}" if advice and positions and needed > positions else ""
-        share = f"{cut} of {total} training rows ({cut / total:.1%})"
-        say(f"{share} are longer than {config.pad_size} tokens and are cut{advice}")
+    report_long_rows(config, counts, needed, positions)
     return config
+
+
+def report_long_rows(config, counts, needed, positions):
+    """Reports how many training rows are longer than `pad_size`, and what is read of them.
+
+    counts: of the rows of each length; needed, positions: the `pad_size` that keeps nearly all whole, and the largest.
+    """
+    truncation, total = config.truncation, int(counts.sum())
+    first, last = truncation.reach
+    cut = int(counts[truncation.limit + 1 :].sum())
+    if not cut:
+        return
+    advice = f"; --pad_size {needed} keeps {config.whole * 100:.0f} % whole" if needed > config.pad_size else ""
+    if advice and positions and needed > positions:
+        advice += f", but this encoder reads at most {positions}; --long windows reads all in parts"
+    unread = int(counts[first + 1 :].sum())
+    what = {
+        HEAD: f"cut{advice}",
+        HEAD_TAIL: f"cut to the first {first} and the last {last}{advice}",
+        WINDOWS: "read in windows" + (f", {unread} of them up to token {first} alone" if unread else ""),
+    }
+    share = f"{cut} of {total} training rows ({cut / total:.1%})"
+    say(f"{share} are longer than {truncation.limit} tokens and are {what[truncation.mode]}")
 
 
 def add_dataset_flag(parser):
@@ -201,7 +249,7 @@ def main():
     parser.add_argument("--name", help="name in embedding_<name>.npz (that of the file)")
     args = parser.parse_args()
     dataset = Path(args.dataset or default_dataset())
-    vocabulary, _ = _read_train(dataset, _read_classes(dataset), args.word, args.segmenter, args.max_vocab)
+    vocabulary, _ = _read_train(dataset, classes_of(dataset), args.word, args.segmenter, args.max_vocab)
     name = args.name or Path(args.vectors).name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".txt")
     vectors.extract(Path(args.vectors), vocabulary, dataset / "data" / f"embedding_{name}.npz")
 

@@ -22,6 +22,7 @@ from engine.losses import Loss, Tally
 from engine.runs import Updates
 from models import bert
 from models.base import DataSpec
+from models.encoder import fit_to_encoder
 from models.encoder_files import read_config
 from pretrain_eval import make_optimizers
 from text.wordpieces import read_wordpieces
@@ -49,15 +50,16 @@ def plain_steps(path, texts, labels, device):
 
 
 def our_steps(path, dataset, vocabulary, device):
-    config = bert.Config(pad_size=32)
-    model = bert.Model(config, DataSpec(len(dataset.classes), len(vocabulary), read_config(path)))
+    encoder = read_config(path)
+    config = fit_to_encoder(bert.Config(pad_size=32), encoder)
+    model = bert.Model(config, DataSpec(len(dataset.classes), len(vocabulary), encoder))
     model.embedding.load(path)
     model.to(device).train()
     compute = Compute(device, precision("auto", device))
     updates = Updates(make_optimizers(model, config), max_norm=config.max_norm)
     run = SimpleNamespace(model=model, updates=updates, compute=compute, loss=Loss())
     scaler, tally = torch.amp.GradScaler(device.type, enabled=compute.amp == "fp16"), Tally(device, Loss())
-    batches = dataset.batches("train", config.pad_size, device)
+    batches = dataset.batches("train", config, device)
     for epoch in range(100):
         for row_ids in batches.shuffled(BATCH, 1, epoch):
             take_step(run, model, batches.parts(row_ids, 1), scaler, tally)

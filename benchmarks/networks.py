@@ -27,8 +27,9 @@ import torch
 from torch.profiler import profile
 
 from cli.console import Parser, echo
+from cli.device_flags import add_device_flags
 from engine.counting import add_evidence
-from engine.device import Compute, add_device_flags, autocast, keep_memory, pick_device, precision
+from engine.device import Compute, autocast, keep_memory, pick_device, precision
 from engine.losses import Loss, Tally
 from engine.optimizers import make_optimizers
 from engine.runs import Updates
@@ -38,7 +39,7 @@ from text import vectors
 from text.labelled import LabelledFile, read_classes
 from text.vocabulary import TokenCounter
 from train_eval import take_step
-from utils import fit_to_rows, read_dataset
+from utils import fit_to_rows, fit_to_vocabulary, read_dataset
 
 SECONDS, TURNS, SHOWN = 2.0, 3, 15
 
@@ -49,13 +50,14 @@ class Training:
     def __init__(self, name, dataset, path, compute, options):
         parser = Parser()
         add_config_flags(parser, model_module(name).Config)
-        config = fit_to_rows(config_of(parser.parse_args(options), model_module(name).Config), dataset.train.rows)
+        config = config_of(parser.parse_args(options), model_module(name).Config)
+        config = fit_to_rows(fit_to_vocabulary(config, dataset.vocabulary), dataset.train.rows)
         found = vectors.find(path, None) if config.takes_vectors and "--embed" not in options else None
         if found:
             config = dataclasses.replace(config, embed=vectors.load(found, dataset.vocabulary, 1).shape[1])
         torch.manual_seed(1)
         spec = DataSpec(len(dataset.classes), len(dataset.vocabulary))
-        self.batches = dataset.batches("train", config.pad_size, compute.device)
+        self.batches = dataset.batches("train", config, compute.device)
         model = model_module(name).Model(config, spec)
         model, self.config = add_evidence(model, config, self.batches, len(dataset.classes), 1)
         self.model = model.to(compute.device)
@@ -75,7 +77,8 @@ class Training:
         while True:
             for row_ids in self.batches.by_length():
                 with torch.inference_mode(), autocast(self.run.compute.device, self.run.compute.amp):
-                    self.model.eval()(self.batches.cut(row_ids)).argmax(dim=1).cpu()
+                    batch = self.batches.whole(row_ids)
+                    batch.mean(self.model.eval()(batch)).argmax(dim=1).cpu()
                 yield len(row_ids)
 
 
@@ -157,7 +160,7 @@ def main():
     other = other_rates(args.beside, args.dataset, args.models[0]).get("load_rows_per_s") if args.beside else None
     for how, rows in zip(("encoded", "into the cache", "out of it"), reading_rates(args.dataset), strict=True):
         echo(f"read, {how:14} {rows:12,.0f} rows/s" + (f" ({rows / other:.1f} x {other:,})" if other else ""))
-    dataset = read_dataset(args.dataset)
+    dataset = read_dataset(args.dataset, marks_words=True)
     keep_memory()  # as `engine.runs.training` does
     for name in args.models:
         training = Training(name, dataset, args.dataset, compute, args.options)

@@ -32,8 +32,13 @@ def problem(requirements=REQUIREMENTS, python=sys.version_info):
     if not requirements.exists():  # a part of the project, copied
         return None
     problems = []
-    for line in requirements.read_text(encoding="utf-8").split():
-        name, _, needed = line.partition("==")
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r"):
+            continue
+        requirement, _, marker = line.partition(";")
+        if "win32" in marker and sys.platform == "win32":  # the only marker: not on Windows
+            continue
+        name, _, needed = requirement.partition("==")
         found = version_of(name)
         if found is None:
             problems.append(f"{name} is not installed")

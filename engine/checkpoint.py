@@ -14,12 +14,15 @@ from torch.overrides import TorchFunctionMode
 from cli.console import UserError, reason
 from cli.files import replacing
 from cli.installation import versions
-from engine.losses import TINY
+from engine.calibration import Calibration
+from engine.label_calibration import MultiLabelCalibration
+from engine.temperature import TINY
 from models import LINEAR, MODELS, model_module, trainer
 from models.base import DataSpec, at_most
 from models.counts import Counts
 from models.evidence import with_evidence
 from models.tables import Table
+from text.hierarchy import Hierarchy
 from text.vocabulary import Vocabulary
 from text.wordpieces import WordPieces
 
@@ -44,6 +47,16 @@ class Classifier(NamedTuple):
     encoder: dict | None  # the content of the encoder's config.json
     model: nn.Module
     metrics: dict | None = None  # of the validation at which it was saved
+    calibration: Calibration | MultiLabelCalibration = Calibration()
+
+    @property
+    def multi_label(self):
+        """Whether a text has any number of labels."""
+        return isinstance(self.calibration, MultiLabelCalibration)
+
+    @property
+    def hierarchy(self):
+        return Hierarchy(self.classes, self.calibration.hierarchical)
 
     @property
     def members(self):
@@ -62,8 +75,9 @@ class Ensemble(NamedTuple):
     members: list  # of Classifier
     shares: list  # each member's weight in the average; their sum is 1
     metrics: dict  # on the validation split
+    calibration: Calibration | MultiLabelCalibration = Calibration()  # of the average; each member has its own besides
 
-    name = ENSEMBLE
+    name, multi_label, hierarchy = ENSEMBLE, Classifier.multi_label, Classifier.hierarchy
 
     @property
     def model(self):
@@ -93,17 +107,24 @@ def save(path, classifier, store=None):
         "weights": weights,
         "scales": scales,
         "metrics": classifier.metrics,
+        "calibration": classifier.calibration._asdict(),
         "n_grams": getattr(classifier.model, "content", None),
         "versions": versions(*PACKAGES),
     }
     write(path, content)
 
 
-def save_ensemble(path, files, shares, classes, metrics):
+def save_ensemble(path, files, shares, classes, metrics, calibration=None):
     """Writes a checkpoint with those in other files as the members of an `Ensemble`, of these shares."""
     members = [read(file) for file in files]
     content = {"format": FORMAT, "model": ENSEMBLE, "classes": list(classes), "members": members}
-    write(path, content | {"shares": list(shares), "metrics": metrics, "versions": versions(*PACKAGES)})
+    content |= {"shares": list(shares), "metrics": metrics, "calibration": (calibration or Calibration())._asdict()}
+    write(path, content | {"versions": versions(*PACKAGES)})
+
+
+def add_calibration(path, calibration):
+    """Writes the checkpoint again with this Calibration."""
+    write(path, read(path) | {"calibration": calibration._asdict()})
 
 
 def shrink(weights, store):
@@ -139,19 +160,19 @@ def load(path, device="cpu"):
     classes, shares = content["classes"], content["shares"]
     members = [_classifier(path, member, device) for member in content["members"]]
     whole = all(isinstance(share, float) and share > 0 for share in shares) and math.isclose(sum(shares), 1)
-    if not whole or len(shares) != len(members) or any(member.classes != classes for member in members):
+    ensemble = Ensemble(classes, members, shares, content["metrics"], Calibration.of(path, content))
+    alike = all(member.classes == classes and member.multi_label == ensemble.multi_label for member in members)
+    if not whole or len(shares) != len(members) or not alike:
         raise UserError(f"{path} is an ensemble whose members do not fit each other; build it again")
-    return Ensemble(classes, members, shares, content["metrics"])
+    return ensemble
 
 
 def _classifier(path, content, device):
     """The Classifier with this content, of the file at `path`."""
     if not is_of_format(content, FIELDS):
         bare = "weights alone, as the earlier toolkit saved them" if _is_bare(content) else "no checkpoint"
-        raise UserError(
-            f"{path} holds {bare}: classes and vocabulary are missing; train again: "
-            f"python {trainer([Path(path).stem])} --model M"
-        )
+        again = f"train again: python {trainer([Path(path).stem])} --model M"
+        raise UserError(f"{path} holds {bare}: classes and vocabulary are missing; {again}")
     name, weights, classes = content["model"], content["weights"], content["classes"]
     if name not in MODELS:
         raise UserError(f"{path} is a checkpoint of {name}; expected one of {', '.join(MODELS)}")
@@ -161,10 +182,11 @@ def _classifier(path, content, device):
             raise UserError("the classes are not names")
         vocabulary_class = WordPieces if "tokenizer" in content["vocabulary"] else Vocabulary
         vocabulary = vocabulary_class(**content["vocabulary"])
-        earlier = {} if name in LINEAR else {"evidence": 0}  # earlier versions had none
+        fields = {field.name for field in dataclasses.fields(module.Config)}
+        earlier = {field: 0 for field in ("evidence", "word_n_grams") if field in fields}  # which had none
         config = module.Config(**earlier | content["config"])
         encoder = content.get("encoder")
-        counts = Counts.unpacked(content["n_grams"]) if config.evidence else None
+        counts = Counts.unpacked(content["n_grams"]) if config.n_grams_per_token else None
         with at_most(sum(weight.numel() for weight in weights.values()), path), torch.device(device), _Undrawn():
             model = module.Model(config, DataSpec(len(classes), len(vocabulary), encoder))
             if name in LINEAR:
@@ -175,7 +197,8 @@ def _classifier(path, content, device):
         raise
     except Exception as error:  # torch and transformers raise exceptions of all types for other weights and sizes
         raise UserError(f"{path} does not fit this version of {name} ({reason(error)}); train again") from error
-    return Classifier(name, config, classes, vocabulary, encoder, model.eval(), content["metrics"])
+    calibration = Calibration.of(path, content)
+    return Classifier(name, config, classes, vocabulary, encoder, model.eval(), content["metrics"], calibration)
 
 
 def is_of_format(content, fields):

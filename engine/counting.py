@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from cli.console import say
+from engine.losses import Loss
 from models.counts import BLOCK, MOST_ROWS, Counter
 from models.evidence import Evidence
 from models.tables import keys_of
@@ -22,41 +22,53 @@ def add_evidence(model, config, batches, num_classes, seed):
 
     The Config gets the smoothing that was chosen if its own is 0.
     """
-    if not config.evidence:
+    if not config.n_grams_per_token:
         return model, config
     with torch.no_grad():
         model.classifier.weight.mul_(config.start)
-    counts = count(batches, num_classes, config.evidence, config.min_rows)
+    counts = count(batches, num_classes, config.evidence, config.min_rows, config.words)
     model = Evidence(model, config, counts).to(batches.device)
     return model, dataclasses.replace(config, smoothing=calibrate(model, batches, seed))
 
 
 def limit_evidence(config, num_classes):
     """The Config without n-gram evidence if there are too many classes for it, which is reported."""
-    if not config.evidence or num_classes <= MOST_CLASSES:
+    if not config.n_grams_per_token or num_classes <= MOST_CLASSES:
         return config
     say(f"{num_classes:,} classes are more than the {MOST_CLASSES:,} for which n-grams are counted: --evidence 0")
     return dataclasses.replace(config, evidence=0)
 
 
-def count(batches, num_classes, longest, min_rows=1):
-    """The `models.counts.Counts` of the n-grams of up to `longest` tokens in a split's Batches.
+def count(batches, num_classes, longest, min_rows=1, words=0):
+    """The `models.counts.Counts` of the n-grams of up to `longest` tokens, and of `words` words, in a split's Batches.
 
     min_rows: the rows that an n-gram must be in.
     """
-    counter = Counter(num_classes)
-    start = 0
-    while start < len(batches.lengths):
-        tokens = np.cumsum(batches.lengths[start : start + MOST_ROWS], dtype=np.int64)
-        end = start + max(1, int(np.searchsorted(tokens, BLOCK // longest)))
-        keys, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for row_ids in batches.by_length(np.arange(start, min(end, len(batches.lengths)))):
-            batch = batches.cut(row_ids)
-            keys.append(keys_of(batch.tokens, longest)[batch.mask].flatten().cpu().numpy())
-            rows.append((row_ids - start).repeat(batches.lengths[row_ids].astype(np.int64) * longest))
-        counter.add(np.concatenate(keys), np.concatenate(rows), batches.labels[start:end].cpu().numpy())
-        start = end
+    counter = Counter(num_classes, has_total=batches.labels.dim() == 2)
+    add_rows(counter, batches, np.arange(len(batches.lengths)), longest, words)
     return counter.finish(min_rows)
+
+
+def add_rows(counter, batches, row_ids, longest, words=0):
+    """Adds the n-grams and words, as in `count`, in these rows, ids in order, of a split's Batches to a Counter."""
+    start = 0
+    while start < len(row_ids):
+        tokens = np.cumsum(batches.costs[row_ids[start : start + MOST_ROWS]], dtype=np.int64)
+        block = row_ids[start : start + max(1, int(np.searchsorted(tokens, BLOCK // (longest + words))))]
+        keys, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for batch_ids in batches.by_length(block):
+            batch = batches.whole(batch_ids)
+            found = keys_of(batch.tokens, longest, batch.joints, batch.word_ends, words)[batch.mask].cpu().numpy()
+            index = np.searchsorted(block, batch_ids).repeat(batches.costs[batch_ids])
+            if words:
+                known = found >= 0
+                keys.append(found[known])
+                rows.append(index.repeat(known.sum(axis=1)))
+            else:
+                keys.append(found.ravel())
+                rows.append(index.repeat(longest))
+        counter.add(np.concatenate(keys), np.concatenate(rows), batches.labels[block].cpu().numpy())
+        start += len(block)
 
 
 @torch.no_grad()
@@ -87,7 +99,7 @@ def calibrate(evidence, batches, seed):
 def regress(features, labels):
     """The loss of a logistic regression, the roots of its weights, (K,), which all classes share, and its bias, (C,).
 
-    features: (R, C, K); labels: (R,).
+    features: (R, C, K); labels: (R,) or (R, C).
     """
     roots = features.new_full((features.shape[2],), 0.3).requires_grad_()
     bias = features.new_zeros(features.shape[1]).requires_grad_()
@@ -96,7 +108,7 @@ def regress(features, labels):
     def closure():
         optimizer.zero_grad()
         weights = roots.square()
-        loss = F.cross_entropy(features @ weights + bias, labels)
+        loss = Loss()(features @ weights + bias, labels) / len(labels)
         loss = loss + PENALTY * (weights.square().sum() + bias.square().sum())
         loss.backward()
         return loss

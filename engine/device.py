@@ -26,7 +26,7 @@ class Compute(NamedTuple):
 
     @classmethod
     def of(cls, args):
-        """The values of the flags of `add_device_flags` and of `--compile`."""
+        """The values of the flags of `cli.device_flags` and of `--compile`."""
         device = pick_device(args.device)
         if args.compile and device.type != "cuda":
             raise UserError(f"--compile is for GPUs, and this run is on {device}")
@@ -125,17 +125,6 @@ def glibc(function, *arguments):
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             getattr(ctypes.CDLL(None), function)(*arguments)
-
-
-def add_device_flags(parser):
-    """Adds the flags of every script that computes."""
-    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda, cuda:1 or mps")
-    parser.add_argument(
-        "--amp",
-        choices=["auto", *PRECISIONS],
-        default="auto",
-        help="precision; auto is the fastest that the device supports",
-    )
 
 
 @contextlib.contextmanager

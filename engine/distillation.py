@@ -15,17 +15,19 @@ from cli.console import UserError, listing, number
 from cli.files import digest_of
 from cli.installation import version_of
 from engine.batches import Batches
-from engine.losses import NO_LABEL, TINY
+from engine.losses import NO_LABEL
 from engine.predictor import Predict
 from engine.runs import Output
 from models import LINEAR
 from text.cache import cached
 from text.inputs import read_texts
-from text.labelled import LabelledFile
-from text.rows import Rows, gather, hashes_of, ids_dtype, texts_of
+from text.kind import check_kind
+from text.labelled import hashes_of_dataset
+from text.rows import Rows, gather, hashes_of
 
-TEMPERATURE, SHARE = 2.0, 0.5  # defaults of the flags
+TEMPERATURE, SHARE = 1.0, 0.5  # defaults of the flags
 BLOCK = 1 << 14  # rows that are handled together
+LEAST = float(np.finfo(np.float16).smallest_subnormal)  # the least number above 0 in half precision
 
 
 def add_distillation_flags(parser):
@@ -69,13 +71,17 @@ class Teacher(NamedTuple):
 
 
 def load_teachers(args, classes):
-    """The Teacher of each checkpoint. Raises UserError if one has other classes, or if this run writes its file."""
+    """The Teacher of each checkpoint.
+
+    Raises UserError if one has other classes, predicts another number of labels, or is the file that this run writes.
+    """
     output = Output(args.output or args.dataset, args.model).checkpoint.resolve()
     teachers = []
     for path in args.teacher:
         if Path(path).resolve() == output:
             raise UserError(f"--teacher {path} is the file that this training writes; use --output DIR")
         predict = Predict(checkpoint=path, device=args.device, amp=args.amp)
+        check_kind(f"--teacher {path}", predict.saved.multi_label, args.dataset / "data")
         if sorted(predict.classes) != sorted(classes):
             raise UserError(
                 f"--teacher {path} has other classes: {len(predict.classes)} ({listing(predict.classes, 5)}); "
@@ -89,13 +95,15 @@ class Targets(NamedTuple):
     """The rows of train.txt and of the unlabelled file, with teachers' probabilities, mapped from files."""
 
     rows: Rows
-    labels: np.ndarray  # (N,), `NO_LABEL` for unlabelled rows
+    labels: np.ndarray  # (N,), or (N, C) of 0 and 1; `NO_LABEL` for unlabelled rows
     probabilities: np.ndarray  # (N, C) float16, zeros for rows without any
     fingerprint: dict
 
     def apply(self, run, vocabulary):
         """The Run with these rows in training."""
-        train = Batches(self.rows, self.labels, vocabulary, run.config.pad_size, run.compute.device, self.probabilities)
+        train = Batches(
+            self.rows, self.labels, vocabulary, run.config.truncation, run.compute.device, self.probabilities
+        )
         own = {name: self.fingerprint[name] for name in ("temperature", "teacher_share")}
         fingerprint = run.fingerprint | self.fingerprint
         return dataclasses.replace(run, train=train, loss=run.loss._replace(**own), fingerprint=fingerprint)
@@ -114,21 +122,22 @@ def read_targets(args, dataset, teachers, held_out=None):
     fingerprint = {"teachers": digests, "folds": held_out.digest if held_out else None}
     key = fingerprint | {"splits": splits, "unlabelled": args.unlabelled is not None, "classes": classes}
     key |= {"vocabulary": vocabulary.digest, "version": vocabulary.package and version_of(vocabulary.package)}
-    key |= {"amp": teachers[0].predict.amp}
+    key |= {"amp": teachers[0].predict.amp} | ({"multi_label": True} if dataset.multi_label else {})
 
     def fill(draft):
-        ids, offsets = draft.column("rows.ids", ids_dtype(len(vocabulary))), draft.offsets("rows.offsets")
-        labels, targets = draft.column("labels", np.int32), draft.column("targets", np.float16)
+        ids, offsets = draft.column("rows.ids", vocabulary.dtype), draft.offsets("rows.offsets")
+        labels = draft.column("labels", np.int8 if dataset.multi_label else np.int32)
+        targets = draft.column("targets", np.float16)
         texts = UnlabelledFile(args.unlabelled, args.dataset, dataset, teachers)
         for rows, row_labels, probabilities in itertools.chain(labelled_blocks(train, classes, held_out), texts):
             ids.append(rows.ids)
             offsets.append(rows.offsets)
-            labels.append(row_labels)
+            labels.append(row_labels.ravel())
             targets.append(probabilities.ravel())
         return {"digest": digest_of(path), "notes": texts.notes}
 
     entry = cached(path, key, fill, args.dataset, "teachers")
-    rows, labels = entry.rows("rows"), entry.arrays["labels"]
+    rows, labels = entry.rows("rows"), entry.arrays["labels"].reshape(-1, *train.labels.shape[1:])
     probabilities = entry.arrays["targets"].reshape(-1, len(classes))
     fingerprint |= {"unlabelled": args.unlabelled and digest_of(path)[:16]}
     fingerprint |= {"temperature": TEMPERATURE if args.temperature is None else args.temperature}
@@ -163,7 +172,7 @@ class UnlabelledFile:
         if not self.path:
             return
         lines = known = used = 0
-        own = self._own_hashes()
+        own = hashes_of_dataset(self.directory, self.dataset.classes)
         for block in read_texts(self.path, None, True):
             lines += len(block)
             texts = [text for line in block if (text := line.strip())]
@@ -174,21 +183,18 @@ class UnlabelledFile:
             rows = self.dataset.vocabulary.encode_texts(texts)
             kept = (rows.lengths > 0) & probabilities.any(axis=1)  # a tokenizer may find nothing in a text
             used += int(kept.sum())
-            labels = np.full(int(kept.sum()), NO_LABEL)
+            labels = np.full((int(kept.sum()), *self.dataset.train.labels.shape[1:]), NO_LABEL)
             yield gather(rows.ids, rows.offsets[:-1][kept], rows.lengths[kept]), labels, probabilities[kept]
         left_out = f"{known} lines that are in the dataset and {lines - known - used} blank ones"
         if not used:
             raise UserError(f"{self.path} has no text to learn from, but {left_out}; expected texts, one a line")
         self.notes.append(f"{{path}}: {used} texts" + (f"; {left_out} are left out" if used < lines else ""))
 
-    def _own_hashes(self):
-        """The hashes of the texts of the dataset."""
-        files = [self.directory / "data" / f"{name}.txt" for name in ("train", "dev", "test")]
-        blocks = (texts for path in files for texts, _ in LabelledFile(path, self.dataset.classes))
-        return np.concatenate([hashes_of(texts_of(texts)) for texts in blocks])
-
 
 def mean_of(probabilities):
-    """The mean of several teachers' probabilities, (N, C) each, without those that are all 0."""
-    total = sum(probabilities)
-    return total / np.maximum(total.sum(axis=1, keepdims=True), TINY)
+    """The mean of several teachers' probabilities, (N, C) each, without those of a row that are all 0.
+
+    A mean is above 0 in half precision too, since a row that is all 0 has no teachers.
+    """
+    count = sum(part.any(axis=1, keepdims=True).astype(np.float32) for part in probabilities)
+    return np.where(count > 0, np.maximum(sum(probabilities) / np.maximum(count, 1), LEAST), 0)

@@ -8,10 +8,10 @@ import torch
 from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
-from torch.nn import functional as F
 
 from cli.console import say
 from engine.counting import count
+from engine.losses import Loss
 from models.linear import n_grams_of
 
 ABSENT = -10.0  # the decision value of a class without training rows
@@ -23,24 +23,26 @@ SCALES = np.geomspace(0.1, 30, 200)  # among which the best one is chosen; valid
 @torch.no_grad()
 def fit(model, config, train, dev, seed, class_weight=None):
     """Trains a `models.linear.Linear` on a split's Batches. dev: the Batches on which its scale is chosen."""
-    counts = count(train, model.num_classes, config.n_grams)
-    keys, class_counts = n_grams_of(counts)
+    counts = count(train, model.num_classes, config.n_grams, words=config.words)
+    keys, *found = n_grams_of(counts)
     model.build(keys)
     model.to(train.device)
-    model.prepare(class_counts, counts.rows)
-    features, labels = matrix(model, train)
+    model.prepare(*found, counts.total_rows)
+    features, row_ids = feature_matrix(model, train)
+    labels = train.labels[row_ids].cpu().numpy()
     model.cpu()
     weights, bias = model.table.weight.numpy()[:-1], model.bias.numpy()
-    present = np.flatnonzero(counts.rows)
+    present = np.flatnonzero(counts.class_rows)
     bias[:] = ABSENT
 
     def fit_class(c):
-        if len(present) == 1:  # nothing to tell it from
-            weights[:, c], bias[c] = 0, 1
+        members = labels[:, c] > 0 if labels.ndim == 2 else labels == c
+        if members.all() or not members.any():  # nothing to tell it from
+            weights[:, c], bias[c] = 0, 1 if members.any() else ABSENT
             return False
         own = csr_matrix((features.data * weights[features.indices, c], features.indices, features.indptr))
         options = {"C": config.C, "class_weight": class_weight, "tol": TOLERANCE, "random_state": seed % 2**32}
-        svm = LinearSVC(**options).fit(own, labels == c)
+        svm = LinearSVC(**options).fit(own, members)
         weights[:, c] *= svm.coef_[0]
         bias[c] = svm.intercept_[0]
         return svm.n_iter_ >= svm.max_iter
@@ -57,22 +59,22 @@ def fit(model, config, train, dev, seed, class_weight=None):
     model.bias.mul_(scale)
 
 
-def matrix(model, batches):
-    """A split's features, (R, F) float64, without empty rows, and their labels, (R,)."""
-    data, indices, sizes, labels = [], [], [], []
+@torch.no_grad()
+def feature_matrix(model, batches):
+    """The features of the rows that are not empty, a sparse matrix (R, F) float64, and the ids of these rows, (R,)."""
+    data, indices, sizes, rows = [np.zeros(0)], [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, int)]
     for row_ids in batches.by_length():
-        batch = batches.cut(row_ids)
-        ids, values = model.features(batch)
+        ids, values = model.features(batches.cut(row_ids))
         known = ids != model.table.padding_idx
         data.append(values[known].cpu().numpy())
         indices.append(ids[known].int().cpu().numpy())
         sizes.append(known.sum(dim=1).cpu().numpy())
-        labels.append(batch.labels.cpu().numpy())
+        rows.append(row_ids)
     offsets = np.concatenate(([0], np.concatenate(sizes).cumsum()))
     values = np.concatenate(data).astype(np.float64)
     features = csr_matrix((values, np.concatenate(indices), offsets), shape=(len(offsets) - 1, model.table.padding_idx))
     features.sum_duplicates()
-    return features, np.concatenate(labels)
+    return features, np.concatenate(rows)
 
 
 def best_scale(model, batches, seed):
@@ -81,4 +83,4 @@ def best_scale(model, batches, seed):
     parts = [batches.cut(row_ids) for row_ids in batches.by_length(rows)]
     logits = torch.cat([model(batch) for batch in parts])
     labels = torch.cat([batch.labels for batch in parts])
-    return min(SCALES, key=lambda scale: F.cross_entropy(scale * logits, labels).item())
+    return min(SCALES, key=lambda scale: Loss()(scale * logits, labels).item())

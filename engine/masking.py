@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from engine.batches import Batches
+from text.truncation import Truncation
 
 MASKED, SWAPPED = 0.8, 0.9  # of the chosen words 80 % are masked, 10 % swapped, and 10 % stay
 
@@ -18,7 +19,7 @@ class MaskedBatches(Batches):
     resident = False  # words are masked on the host
 
     def __init__(self, rows, vocabulary, share, seed, device):
-        super().__init__(rows, None, vocabulary, int(rows.lengths.max()), device)
+        super().__init__(rows, None, vocabulary, Truncation(int(rows.lengths.max())), device)
         self.vocabulary, self.share, self.seed, self.epoch = vocabulary, share, seed, -1  # the epoch of validation
 
     def shuffled(self, batch_size, seed, epoch):

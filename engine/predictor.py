@@ -10,6 +10,7 @@ from cli.files import default_dataset
 from engine import checkpoint as checkpoints
 from engine.batches import Batches, infer
 from engine.device import autocast, enough_memory, pick_device, precision
+from engine.predictions import UNSURE, check_unsure, label_ids
 from models import ENCODERS, LINEAR, NETWORKS, trainer
 
 WORKERS = 16  # threads at most, since they share Python's lock
@@ -31,25 +32,44 @@ class Predict:
         self.amp = precision(amp, self.device)
         with enough_memory(self.device, "use --device cpu"):
             self.saved = checkpoints.load(self.path, self.device)
-        self.classes = self.saved.classes
+        self.classes, self.hierarchy = self.saved.classes, self.saved.hierarchy
         equal = {member.vocabulary.digest: member.vocabulary for member in self.saved.members}  # encoded once
         self.vocabularies = [equal[member.vocabulary.digest] for member in self.saved.members]
-        self.cut = 0  # texts so far that were longer than pad_size
+        self.cut = 0  # texts so far that were longer than what is read of them
         self.stopped = False
 
-    def predict(self, text):
-        """A text's class; None if it is empty."""
+    def predict(self, text, min_confidence=0.0):
+        """A text's class, None if it is empty; with several labels a row their list.
+
+        min_confidence: as in `predict_list`.
+        """
         if not isinstance(text, str):
             raise TypeError(f"predict expects a text (str), got {type(text).__name__}; predict_list takes a list")
-        return self.predict_list([text])[0]
+        return self.predict_list([text], min_confidence)[0]
 
-    def predict_list(self, texts):
-        """Each text's class, in order; None if it is empty."""
+    def predict_list(self, texts, min_confidence=0.0):
+        """Each text's class, in order, None if it is empty; with several labels a row their lists.
+
+        The most probable label is the first of a list. min_confidence: the least probability of a class, 0 to 1; if it
+        is lower, `UNSURE` is returned, or the deepest node above with this probability if names are paths; with several
+        labels a row, in the place of the label. Raises UserError if a class is called `UNSURE`.
+        """
         probabilities = self.predict_proba(texts)
-        return [self.classes[row.argmax()] if row.any() else None for row in probabilities]
+        if min_confidence:
+            check_unsure(self.hierarchy.names)
+        if self.saved.multi_label:
+            found = label_ids(probabilities, self.predicted(probabilities))
+            sure = probabilities >= np.float32(min_confidence)
+            rows = zip(found, sure, strict=True)
+            return [[self.classes[i] if is_sure[i] else UNSURE for i in ids] for ids, is_sure in rows]
+        if min_confidence:
+            names, ids = [*self.hierarchy.names, UNSURE], self.hierarchy.answer(probabilities, min_confidence)[0]
+        else:
+            names, ids = self.classes, probabilities.argmax(axis=1)
+        return [names[i] if read else None for i, read in zip(ids, probabilities.any(axis=1), strict=True)]
 
     def predict_proba(self, texts):
-        """Each text's probability of each class, (N, C) float32; all 0 for an empty text."""
+        """Each text's probability of each class, calibrated, (N, C) float32; all 0 for an empty text."""
         if isinstance(texts, (str, bytes)):
             raise TypeError(f"expected a list of texts, got one {type(texts).__name__}; predict takes a single text")
         texts = list(texts)
@@ -61,7 +81,7 @@ class Predict:
         return probabilities
 
     def compute(self, texts):
-        """What `predict_proba` returns, and how many of the texts were longer than pad_size.
+        """What `predict_proba` returns, and how many of the texts were longer than what is read of them.
 
         Several threads may call it. A `stopped` predictor ends after the current batch.
         """
@@ -70,24 +90,42 @@ class Predict:
         probabilities = np.zeros((len(texts), len(self.classes)), np.float32)
         read, cut = np.zeros((len(texts), 1), np.float32), np.zeros(len(texts), bool)
         for member, share, vocabulary in zip(self.saved.members, self.saved.shares, self.vocabularies, strict=True):
-            rows, limit = encoded[vocabulary], member.config.pad_size
-            batches = Batches(rows, None, vocabulary, limit, self.device)
+            rows, truncation = encoded[vocabulary], member.config.truncation
+            batches = Batches(rows, None, vocabulary, truncation, self.device)
             with enough_memory(self.device, "use --device cpu"), autocast(self.device, self.amp):
                 for row_ids, _, logits in infer(member.model, batches):
-                    probabilities[row_ids] += share * logits.float().softmax(dim=1).cpu().numpy()
+                    found = member.calibration.probabilities(logits.float())
+                    probabilities[row_ids] += share * found.cpu().numpy()
                     read[row_ids] += share
                     if self.stopped:
                         break
-            cut |= rows.lengths > limit
+            cut |= rows.lengths > truncation.most
         if not np.isfinite(probabilities).all():
             raise UserError(f"{self.path}: the model computes numbers that are not finite; train again")
         probabilities /= np.where(read > 0, read, 1)  # a member may find no token in a text in which others do
+        if self.saved.name == checkpoints.ENSEMBLE:
+            probabilities = self.saved.calibration.of_mean(probabilities)
         return probabilities, int(cut.sum())
+
+    @property
+    def multi_label(self):
+        """Whether a text has any number of labels."""
+        return self.saved.multi_label
+
+    def predicted(self, probabilities):
+        """Whether each label is predicted, (N, C) bool, of probabilities of texts with any number of labels."""
+        return self.saved.calibration.predicted(probabilities)
+
+    @property
+    def truncations(self):
+        """Of each member the segmenter of its tokens, None for word pieces, and its Truncation."""
+        members = self.saved.members
+        return [(getattr(member.vocabulary, "segmenter", None), member.config.truncation) for member in members]
 
     @property
     def limit(self):
         """Tokens of a text that the model reads, or that member of an ensemble which reads the fewest."""
-        return min(member.config.pad_size for member in self.saved.members)
+        return min(member.config.truncation.most for member in self.saved.members)
 
     @property
     def workers(self):

@@ -29,7 +29,8 @@ def parallel(model, device):
     if RANKS == 1:
         return model
     devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, devices, forward_sync_buffers=False)
+    # its own synchronisation includes counts of n-grams: integers of 16 bits, which neither gloo nor NCCL can send
+    return DistributedDataParallel(broadcast(model), devices, forward_sync_buffers=False, init_sync=False)
 
 
 def all_reduce_sum(tensor):

@@ -12,15 +12,19 @@ from typing import NamedTuple
 
 from torch import nn
 
-from cli.console import RANK, RANKS, UserError, number, reason, say
+from cli.console import RANK, RANKS, UserError, boolean, number, reason, say
+from cli.device_flags import add_device_flags
 from cli.files import locked
 from engine import checkpoint
 from engine.batches import Batches
-from engine.device import Compute, add_device_flags, enough_memory, keep_memory
+from engine.calibration import Calibration
+from engine.device import Compute, enough_memory, keep_memory
+from engine.label_calibration import MultiLabelCalibration
 from engine.losses import Loss, balanced_weights
 from engine.ranks import broadcast_object, join_ranks, leave_ranks
+from text.hierarchy import Hierarchy, find_hierarchy
 
-POINT = ("step", "train_loss", "train_accuracy", "dev_loss", "dev_accuracy")  # of a validation
+POINT = {"step", "train_loss", "dev_loss"}  # of a validation; besides the accuracy, or the macro F1, of train and dev
 
 
 class Output(NamedTuple):
@@ -69,6 +73,7 @@ class Run:
     fingerprint: dict  # all that decides the weights, including the data
     keep: Callable[[dict], None]  # saves the model, the best one so far, with its metrics
     loss: Loss = field(default_factory=Loss)
+    hierarchy: Hierarchy | None = None  # of the classes, if the model classifies
     eval_every: int | None = None
     seed: int = 1
     resume: bool = False
@@ -89,30 +94,44 @@ class Progress:
     step: int = 0  # steps done
     epoch: int = 0  # epochs done
     step_in_epoch: int = 0
-    best_accuracy: float = -1.0  # of a validation
+    best_accuracy: float = -1.0  # of a validation; with any number of labels a row its macro F1
     best_loss: float = math.inf
     best_step: int = 0
     validations_since_best: int = 0
-    history: list = field(default_factory=list)  # a dict for each validation, with the keys `POINT`
+    history: list = field(default_factory=list)  # a dict for each validation, with the keys `POINT` and two more
     seconds: float = 0.0  # of training and validation
     stopped: bool = False  # early
     finished: bool = False  # including the test
 
     def __post_init__(self):
         wrong = [f.name for f in dataclasses.fields(self) if type(getattr(self, f.name)) is not f.type]
-        numbers = [point[name] for point in self.history for name in POINT]
+        numbers = [value for point in self.history for value in point.values()]
         counts = (self.step, self.epoch, self.step_in_epoch, self.best_step, self.validations_since_best, self.seconds)
+        complete = all(point.keys() >= POINT and len(point) == len(POINT) + 2 for point in self.history)
         if wrong or Path(self.log).name != self.log or not all(type(n) in (int, float) for n in numbers):
             raise ValueError(f"wrong types of {wrong or 'history'}")
-        if not all(0 <= n < 2**53 for n in counts):
+        if not complete or not all(0 <= n < 2**53 for n in counts):
             raise ValueError("numbers out of range")
 
 
-def run_of_classifier(args, compute, classifier, dataset, updates, fingerprint):
+def hierarchy_of(args, dataset):
+    """The Hierarchy of a dataset's classes, for `--hierarchy`. Raises UserError if the flag does not fit."""
+    if not dataset.multi_label:
+        return find_hierarchy(dataset.classes, args.hierarchy)
+    if args.hierarchy:
+        raise UserError(f"--hierarchy takes one label a row, and the rows of {args.dataset} may have several")
+    return Hierarchy(dataset.classes)
+
+
+def run_of_classifier(args, compute, classifier, dataset, hierarchy, updates, fingerprint):
     """The Run of a script that trains a `checkpoint.Classifier`. fingerprint: what else decides the weights."""
     flags = {"class_weight": args.class_weight, "label_smoothing": args.label_smoothing}
     digests = {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
     flags |= {"store": args.store} if args.store else {}
+    flags |= {} if args.hierarchy is None else {"hierarchy": args.hierarchy}
+    flags |= {"multi_label": True} if dataset.multi_label else {}
+    kind, like = (MultiLabelCalibration, len(hierarchy.paths)) if dataset.multi_label else (Calibration, hierarchy)
+    classifier = classifier._replace(calibration=kind.usual(like))
     weights = None
     if args.class_weight:
         weights = balanced_weights(dataset.train, len(dataset.classes), compute.device)
@@ -122,11 +141,12 @@ def run_of_classifier(args, compute, classifier, dataset, updates, fingerprint):
         fingerprint | {"classes": dataset.classes} | flags | digests,
         config=classifier.config,
         model=classifier.model,
-        train=dataset.batches("train", classifier.config.pad_size, compute.device),
-        dev=dataset.batches("dev", classifier.config.pad_size, compute.device),
+        train=dataset.batches("train", classifier.config, compute.device),
+        dev=dataset.batches("dev", classifier.config, compute.device),
         updates=updates,
         compute=compute,
         output=output,
+        hierarchy=hierarchy,
         keep=lambda metrics: checkpoint.save(output.checkpoint, classifier._replace(metrics=metrics), args.store),
         loss=Loss(weights, args.label_smoothing),
     )
@@ -159,6 +179,9 @@ def add_run_flags(parser):
     )
     parser.add_argument(
         "--store", choices=checkpoint.STORES, help="store weights in fewer bytes (float32, large tables as half)"
+    )
+    parser.add_argument(
+        "--hierarchy", type=boolean, nargs="?", const=True, help="take class names for paths (if two share a prefix)"
     )
     parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="label smoothing of the loss")
 

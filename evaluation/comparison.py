@@ -12,10 +12,11 @@ from cli.console import UserError, say
 from cli.files import ROOT, digest_of
 from engine import tuned
 from evaluation import baselines
-from evaluation.job import Job
-from models import ENCODERS, MODELS, model_module
+from evaluation.job import PAPER, Job
+from models import ENCODERS, NETWORKS, model_module
 from models.base import describe
 from text import vectors
+from text.kind import is_multi_label, kind_file
 from text.labelled import read_classes
 
 
@@ -32,26 +33,32 @@ class Comparison:
         data = self.directory / "data"
         if not self.directory.is_dir():
             raise UserError(f"--dataset {dataset}: no such directory; expected one with data/class.txt")
-        self.classes = read_classes(data / "class.txt")
-        files = ("class.txt", "train.txt", "dev.txt", "test.txt")
+        self.classes, self.multi_label = read_classes(data / "class.txt"), is_multi_label(data)
+        files = ["class.txt", "train.txt", "dev.txt", "test.txt"]
+        files += [kind_file(data).name] if kind_file(data).exists() else []
         self.digests = {name: digest_of(data / name)[:16] for name in files}
         self.rows = {split: _count_rows(data / f"{split}.txt") for split in ("train", "dev", "test")}
 
     def jobs(self, names, seeds, known):
         """The jobs of each competitor, one for each seed. known: the flags of a training that `plan_of_model` reads."""
-        plans, configs = {}, [model_module(name).Config for name in names if name in MODELS]
+        plans, configs = {}, [config_of(name) for name in names if name not in baselines.PARAMETERS]
         hyper_parameters = {name for config in configs for name in describe(config)}
         for name in names:
-            plan = {"parameters": baselines.PARAMETERS[name]} if name in baselines.PARAMETERS else None
-            plan = plan or plan_of_model(name, self, known, hyper_parameters)
+            if name in baselines.PARAMETERS:
+                plan = {"parameters": baselines.parameters_of(name, self.multi_label)}
+            else:
+                plan = plan_of_model(name, self, known, hyper_parameters)
             plans[name] = json.loads(json.dumps(plan | self.digests))  # as it is read from a record
         seeds = range(1, seeds + 1)
         return [[Job(name, seed, plan, self) for seed in seeds] for name, plan in plans.items()]
 
 
-def competitors(models, families):
-    """The names of these models, and of the baselines of these families that can run here."""
-    names = list(models)
+def competitors(models, families, paper=False):
+    """The names of these models, and of the baselines of these families that can run here.
+
+    paper: whether the networks among them are also trained as in their papers.
+    """
+    names = list(models) + [name + PAPER for name in models if paper and name in NETWORKS]
     for family in dict.fromkeys(families):
         if why := baselines.missing(family):
             say(f"{family}: {why}; it has no row")
@@ -67,14 +74,16 @@ def plan_of_model(name, comparison, known, hyper_parameters=frozenset()):
 
     hyper_parameters: the names of those of all models that are compared. The model is given the flags of its own.
     """
-    config = model_module(name).Config
+    model, config = name.removesuffix(PAPER), config_of(name)
     flags, dropped = without(comparison.flags, hyper_parameters - describe(config).keys())
     if dropped:
         say(f"{name} has no {', '.join(dropped)}: it is trained without")
     plan = {"flags": flags, "defaults": dataclasses.asdict(config())}
+    if name != model:
+        plan = {"flags": [*flags, "--paper"], "defaults": dataclasses.asdict(config(**config.paper))}
     if known.tuned:
-        plan["tuned"] = tuned.read(name, [comparison.directory])[0]
-    if name in ENCODERS:
+        plan["tuned"] = tuned.read(model, [comparison.directory])[0]
+    if model in ENCODERS:
         from models.encoder_files import digest_of_weights, weights_file  # transformers take seconds to import
 
         directory = known.bert_path or ROOT / config.directory
@@ -83,6 +92,11 @@ def plan_of_model(name, comparison, known, hyper_parameters=frozenset()):
         path = vectors.find(comparison.directory, known.embedding)
         plan["vectors"] = path and digest_of(path)[:16]
     return plan
+
+
+def config_of(name):
+    """The `Config` class of a model, with or without `PAPER`."""
+    return model_module(name.removesuffix(PAPER)).Config
 
 
 def without(flags, names):

@@ -17,11 +17,14 @@ from cli.console import RANKS, UserError, say
 from cli.files import replacing
 from engine import checkpoint
 from engine.distillation import mean_of
+from engine.predictions import label_ids
 from engine.predictor import Predict
+from evaluation.ensemble import score
 from evaluation.job import call
 from models import ENCODERS
 from text import vectors
-from text.labelled import LabelledFile
+from text.kind import kind_file
+from text.labelled import split_file
 from text.rows import hashes_of, texts_of
 
 
@@ -56,10 +59,10 @@ def predict_held_out(args, dataset, teachers):
     Raises UserError if `--folds` does not suit the rows or a teacher, or if a training fails.
     """
     texts, labels = [], []
-    for block, block_labels in LabelledFile(args.dataset / "data" / "train.txt", dataset.classes):
+    for block, block_labels in split_file(args.dataset, "train", dataset.classes):
         texts.append(hashes_of(texts_of(block)))
         labels.append(block_labels)
-    part_of = parts_of(np.concatenate(texts), np.concatenate(labels), args.folds, args.seed)
+    part_of = parts_of(np.concatenate(texts), strata_of(np.concatenate(labels)), args.folds, args.seed)
     encoders = [t.predict.path for t in teachers if any(m.name in ENCODERS for _, m in members_of(t.predict.saved))]
     if encoders:
         raise UserError(
@@ -84,10 +87,18 @@ def members_of(saved):
     return list(zip(saved.shares, saved.members, strict=True))
 
 
+def strata_of(labels):
+    """The class of each row, (N,): that of the rarest label if a row has any number of them, (N, C); C without any."""
+    if labels.ndim == 1:
+        return labels
+    order = np.argsort(labels.sum(axis=0, dtype=np.int64), kind="stable")  # the rarest first
+    return np.where(labels.any(axis=1), order[labels[:, order].argmax(axis=1)], len(order))
+
+
 def parts_of(texts, labels, count, seed):
     """The part of each row, (N,): equal texts are in the same part, and each class is spread over all parts.
 
-    texts: their hashes, (N,). Raises UserError if there are more parts than texts.
+    texts: their hashes, (N,); labels: (N,). Raises UserError if there are more parts than texts.
     """
     _, first, group = np.unique(texts, return_index=True, return_inverse=True)
     if count > len(first):
@@ -107,11 +118,19 @@ def _plan(args, dataset, member):
     """All that decides the trainings of a model on the parts, as data."""
     config, vocabulary = dataclasses.asdict(member.config), member.vocabulary
     plan = {"model": member.name, "config": config, "seed": args.seed, "folds": [args.folds, args.seed]}
-    plan |= {"segmenter": vocabulary.segmenter, "max_vocab": max(1, vocabulary.unk), "amp": args.amp}
+    plan |= {"segmenter": vocabulary.segmenter, "max_vocab": max(1, len(vocabulary) - 2), "amp": args.amp}
     takes_vectors = getattr(type(member.config), "takes_vectors", False)
     path = vectors.find(args.dataset, args.embedding) if takes_vectors else None
     plan |= {"embedding": str(path or "random") if takes_vectors else None, "classes": dataset.classes}
+    plan |= {"multi_label": True} if dataset.multi_label else {}
     return plan | {f"{name}.txt": getattr(dataset, name).digest for name in ("train", "dev")}
+
+
+def fields_of(labels, classes):
+    """Rows' labels, (N,) or (N, C), as the fields of a labelled file."""
+    if labels.ndim == 1:
+        return [classes[label] for label in labels.tolist()]
+    return [",".join(classes[i] for i in ids) for ids in label_ids(labels, labels > 0)]
 
 
 class Folds:
@@ -140,14 +159,14 @@ class Folds:
         directory, source = self.directory / f"{part}", self.args.dataset / "data"
         data = directory / "data"
         data.mkdir(parents=True, exist_ok=True)
-        for name in ("class.txt", "dev.txt"):
+        for name in ("class.txt", "dev.txt", *([kind_file(source).name] if kind_file(source).exists() else [])):
             shutil.copyfile(source / name, data / name)
         start = 0
         with open(data / "train.txt", "wb") as train, open(data / "test.txt", "wb") as test:
-            for block, labels in LabelledFile(source / "train.txt", self.classes):
-                parts = self.part_of[start : start + len(labels)]
-                for text, label, own in zip(texts_of(block), labels.tolist(), (parts == part).tolist(), strict=True):
-                    (test if own else train).write(f"{text}\t{self.classes[label]}\n".encode())
+            for block, labels in split_file(self.args.dataset, "train", self.classes):
+                parts, fields = self.part_of[start : start + len(labels)], fields_of(labels, self.classes)
+                for text, field, own in zip(texts_of(block), fields, (parts == part).tolist(), strict=True):
+                    (test if own else train).write(f"{text}\t{field}\n".encode())
                 start += len(labels)
         return directory
 
@@ -166,9 +185,10 @@ class Folds:
         """Writes what the model trained there predicts for the part that it has not seen."""
         file = checkpoint.path_of(directory, self.name)
         trained = Predict(checkpoint=file, device=self.args.device, amp=self.args.amp)
-        blocks = LabelledFile(directory / "data" / "test.txt", self.classes)
+        blocks = split_file(directory, "test", self.classes)
         pairs = [(trained.predict_proba(texts_of(texts)), labels) for texts, labels in blocks]
         probabilities, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-        say(f"Accuracy on the part: {(probabilities.argmax(axis=1) == labels).mean():.2%}")
+        title = "macro F1, with the best thresholds," if labels.ndim == 2 else "accuracy"
+        say(f"On the part: {title} {score(probabilities, labels)[0]:.2%}")
         with replacing(path) as file:
             np.save(file, probabilities.astype(np.float16))

@@ -14,28 +14,32 @@ from engine.checkpoint import ENSEMBLE
 from evaluation import baselines
 from models import ENCODERS, LINEAR, trainer
 
+MEASURES = {"accuracy": "accuracy", "micro_f1": "micro F1"}  # of results; the latter if rows have any number of labels
+PAPER = " (paper)"  # after the name of a network that is trained as in its paper
 PATIENCE = 20.0  # seconds that a script has to end itself
 
 
 class Job:
     """A model's or a baseline's run with a seed.
 
-    plan: all that decides its result except the seed, as data. comparison: an `evaluation.comparison.Comparison`.
-    The record, `run.json`, is written when the training begins, with the plan, and when it has ended, with the result.
+    name: that of the model, with `PAPER` for the network of its paper, or that of the baseline. plan: all that decides
+    its result except the seed, as data. comparison: an `evaluation.comparison.Comparison`. The record, `run.json`, is
+    written when the training begins, with the plan, and when it has ended, with the result.
     """
 
     def __init__(self, name, seed, plan, comparison):
         self.name, self.seed, self.plan, self.comparison = name, seed, plan, comparison
+        model = name.removesuffix(PAPER)
         kinds = {"baseline": baselines.PARAMETERS, "encoder": ENCODERS, "linear": LINEAR, "ensemble": [ENSEMBLE]}
         self.kind = next((kind for kind, names in kinds.items() if name in names), "network")
-        self.directory = comparison.output / name / f"seed-{seed}"
-        self.checkpoint = checkpoint.path_of(self.directory, name)
+        self.directory = comparison.output / name.replace(PAPER, "-paper") / f"seed-{seed}"
+        self.checkpoint = checkpoint.path_of(self.directory, model)
         self.log = self.directory / "run.log"
         where = ["--dataset", str(comparison.directory), "--seed", str(seed), "--output", str(self.directory)]
         if self.kind == "baseline":
             self.command = ["-m", "evaluation.baselines", "--baseline", name, *where]
         else:
-            self.command = [trainer([name]), "--model", name, *where, *plan["flags"], "--resume"]
+            self.command = [trainer([model]), "--model", model, *where, *plan["flags"], "--resume"]
 
     def run_or_load(self, progress):
         """Trains unless that is done; returns the record. progress: this run's number among all, as text.
@@ -45,7 +49,7 @@ class Job:
         what = f"{self.name}, seed {self.seed}"
         self._set_other_plan_aside(what)
         record = _record(self.directory)
-        if "accuracy" in record:
+        if is_done(record):
             self._echo(record, " (trained before)")
             return record
         say(f"{what}: run {progress}, its output is in {self.log}")
@@ -88,7 +92,7 @@ class Job:
         else:
             say(f"{what}: the run in {here.name} had other {changed}; it is trained again")
             back = None
-        if "accuracy" in record:
+        if is_done(record):
             shutil.rmtree(aside, ignore_errors=True)
             here.rename(aside)
         else:
@@ -108,13 +112,15 @@ class Job:
 
     def _result(self):
         metrics = self._metrics()
-        result = {key: metrics["test"][key] for key in ("accuracy", "macro_f1")}
+        result = {key: metrics["test"][key] for key in (measure_of(metrics["test"]), "macro_f1")}
         result |= {key: metrics[key] for key in ("train_seconds", "peak_memory_mb", "versions")}
-        rows = metrics.get("train_rows") or rows_seen(metrics, self.comparison.rows["train"])
+        rows = metrics.get("train_rows") or rows_seen(metrics, metrics.get("epoch_rows", self.comparison.rows["train"]))
         return result | {"train_rows": rows}
 
     def _echo(self, record, more=""):
-        shares = f"Test Acc: {record['accuracy']:>6.2%},  Macro F1: {record['macro_f1']:>6.2%}"
+        measure = measure_of(record)
+        name = "Acc" if measure == "accuracy" else "Micro F1"
+        shares = f"Test {name}: {record[measure]:>6.2%},  Macro F1: {record['macro_f1']:>6.2%}"
         echo(f"{self.name:<12} seed {self.seed}:  {shares},  Time: {duration(record['train_seconds'])}{more}")
 
 
@@ -147,6 +153,15 @@ class EnsembleJob(Job):
         result["train_rows"] = sum(record["train_rows"] for record in records)
         result["train_seconds"] += sum(record["train_seconds"] for record in records)
         return result
+
+
+def is_done(record):
+    return any(name in record for name in MEASURES)
+
+
+def measure_of(results):
+    """The name of the first measure in results of a test, by which models are ranked."""
+    return next(name for name in MEASURES if name in results)
 
 
 def _record(directory):

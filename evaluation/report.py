@@ -52,6 +52,13 @@ def write_predictions(directory, texts, labels, predicted, classes, probabilitie
             file.write("\t".join(fields if probabilities is None else [*fields, f"{scores[i]:.4f}"]) + "\n")
 
 
+def read_predictions(path):
+    """The text, label and predicted class of each row of a `predictions.tsv`; with several labels a row, lists of them,
+    joined by commas."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [line.rstrip("\n").split("\t")[:3] for line in file][1:]
+
+
 def draw_confusion_matrix(directory, matrix, classes):
     """`confusion_matrix.png`: rows are true classes, columns predicted ones; the shade is the share of the row."""
     side = float(np.clip(2.5 + 0.55 * len(classes), 4, 40))
@@ -68,15 +75,15 @@ def draw_confusion_matrix(directory, matrix, classes):
     save_figure(figure, Path(directory) / "confusion_matrix.png")
 
 
-def draw_losses(directory, history):
-    """`loss.png`: training and validation loss at each validation, with the best one marked."""
+def draw_losses(directory, history, best_step):
+    """`loss.png`: training and validation loss at each validation, with that of the best step marked."""
     figure, axes = figure_and_axes((7, 4.5))
     steps = [point["step"] for point in history]
     dev_loss = [point["dev_loss"] for point in history]
     axes.plot(steps, [point["train_loss"] for point in history], "o-", markersize=3, label="training")
     axes.plot(steps, dev_loss, "o-", markersize=3, label="validation")
-    best = int(np.argmin(dev_loss))
-    axes.plot(steps[best], dev_loss[best], "*", markersize=12, label=f"best: step {steps[best]}, {dev_loss[best]:.4f}")
+    label = f"best {'accuracy' if 'dev_accuracy' in history[0] else 'macro F1'}: step {best_step}"
+    axes.plot(best_step, dev_loss[steps.index(best_step)], "*", markersize=12, label=label)
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     axes.legend()
     save_figure(figure, Path(directory) / "loss.png")
@@ -87,9 +94,8 @@ def figure_and_axes(size, *grid, **options):
 
     grid, options: of `pyplot.subplots`.
     """
-    logging.getLogger("matplotlib.font_manager").setLevel(
-        logging.ERROR
-    )  # it warns of each family that is not installed
+    # it warns of each family that is not installed
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     installed = {font.name for font in font_manager.fontManager.ttflist}
     family = next((name for name in CHINESE_FONTS if name in installed), None)
     if family is None:

@@ -1,8 +1,9 @@
-"""A search for the flags of a model: trials, each a training in a process of its own, compared by validation accuracy.
+"""A search for the flags of a model: trials, each a training in a process of its own, compared by validation score.
 
-The values are proposed by the tree-structured Parzen estimator, Bergstra et al. 2011,
-https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization, as package optuna has it. A trial that is
-below three quarters of those completed, at the same point of the data, is stopped: with the median most would be, since
+The score is the accuracy, or the macro F1 if rows have any number of labels. The values are proposed by the
+tree-structured Parzen estimator, Bergstra et al. 2011,
+https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization (package optuna). A trial that is below
+three quarters of those completed, at the same point of the data, is stopped: with the median most would be, since
 what they are compared with becomes better and better. The test split has no influence.
 """
 
@@ -22,15 +23,16 @@ from optuna.trial import TrialState
 from cli.console import UserError, bar, duration, echo, excerpt, reason, say
 from cli.files import locked, replacing, shown
 from engine import checkpoint, tuned
+from engine.losses import tally_class
 from engine.runs import Output
 from evaluation.comparison import plan_of_model
 from evaluation.job import call
 from models import model_module, trainer
 from models.base import Range, describe
 
-REPORTS = 4  # of the validation accuracy to the pruner, an epoch
+REPORTS = 4  # of the validation score to the pruner, an epoch
 FAILURES = 5  # trials, all of which failed, after which the search ends
-VALIDATION = re.compile(r"^Iter: *(\d+),.*Val Acc: *([\d.]+)%", re.MULTILINE)
+VALIDATION = re.compile(r"^Iter: *(\d+),.*Val (?:Acc|F1): *([\d.]+)%", re.MULTILINE)
 MACHINE = ("device", "amp", "compile", "seed")  # flags that are not part of what was found
 
 
@@ -52,9 +54,9 @@ class Search:
     def __init__(self, name, data, training, output, max_mb=None):
         self.name, self.data, self.training, self.max_mb = name, data, training, max_mb
         self.output, self.directory = Output(output, name), Path(output) / "tune" / name
-        self.tuned = tuned.path_of(output, name)
-        self.groups = groups_of(data.flags)
-        plan = plan_of_model(name, data, training)
+        self.tuned, self.tally = tuned.path_of(output, name), tally_class(data.multi_label)
+        self.measure = f"dev_{self.tally.measure}"  # by which trials are compared
+        self.groups, plan = groups_of(data.flags), plan_of_model(name, data, training)
         fields = describe(model_module(name).Config)
         fixed = {*self.groups, *(["embed"] if plan.get("vectors") else [])}  # the vectors have a width
         self.ranges = {n: field["search"] for n, field in fields.items() if field["search"] and n not in fixed}
@@ -83,7 +85,7 @@ class Search:
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
     def best(self):
-        """The completed trial with the highest validation accuracy, the first of equal ones; None if there is none."""
+        """The completed trial with the highest validation score, the first of equal ones; None if there is none."""
         completed = [trial for trial in self.finished() if trial.state == TrialState.COMPLETE]
         return max(completed, key=lambda trial: (trial.value, -trial.number), default=None)
 
@@ -97,7 +99,7 @@ class Search:
         best = self.best()
         fixed = [part for name, parts in self.groups.items() if name not in MACHINE for part in parts]
         flags = fixed + self.flags_of(best.params)
-        return {"model": self.name, "flags": flags, "dev_accuracy": best.value, "trials": len(self.finished())}
+        return {"model": self.name, "flags": flags, self.measure: best.value, "trials": len(self.finished())}
 
     def output_of(self, trial):
         """The directory that a trial writes to."""
@@ -113,9 +115,9 @@ class Search:
             with locked(self.output.lock, "another training writes it"):
                 if "weights" in _content(self.output.state):
                     raise UserError("an interrupted training there can be resumed")
-                accuracy = (_content(target).get("metrics") or {}).get("dev_accuracy", 0.0)
-                if round(accuracy, 4) > self.best().value:
-                    raise UserError(f"the one there has a higher validation accuracy, {accuracy:.2%}")
+                score = (_content(target).get("metrics") or {}).get(self.measure, 0.0)
+                if round(score, 4) > self.best().value:
+                    raise UserError(f"the one there has a higher validation {self.tally.title}, {score:.2%}")
                 with open(source, "rb") as content, replacing(target) as file:
                     shutil.copyfileobj(content, file)
         except (UserError, OSError) as error:
@@ -182,8 +184,7 @@ class Search:
         say(f"Trial {number}: {duration(end - time.monotonic())} left, its output is in {shown(log)}")
         where = ["--model", self.name, "--dataset", str(self.data.directory), "--output", str(output)]
         command = [trainer([self.name]), *where, *self.data.flags, *self.flags_of(trial.params), "--resume"]
-        start, before = time.monotonic(), trial.user_attrs.get("seconds", 0.0)
-        remark = ""
+        start, before, remark = time.monotonic(), trial.user_attrs.get("seconds", 0.0), ""
         try:
             call(command, log, f"trial {number}", partial(self._watch, trial, end, progress))
             self._report(trial)
@@ -195,11 +196,11 @@ class Search:
             remark = str(error).split(": ", 1)[-1]
         finally:
             trial.set_user_attr("seconds", before + time.monotonic() - start)
-        accuracy = max(validations(log).values(), default=0.0)
+        score = max(validations(log).values(), default=0.0)
         # to optuna, trials that failed or are too large are pruned ones too, so that it proposes fewer like them
-        completed = {"values": accuracy} if not remark else {"state": TrialState.PRUNED}
+        completed = {"values": score} if not remark else {"state": TrialState.PRUNED}
         trial = self.study.tell(trial, **completed)
-        self._close(trial, accuracy, remark)
+        self._close(trial, score, remark)
 
     def _watch(self, trial, end, progress):
         """Raises OutOfTime, or Stopped if the trial is not worth finishing."""
@@ -226,18 +227,18 @@ class Search:
         steps = math.ceil(rows / (batch_size or model_module(self.name).Config.batch_size_for(rows)))  # of an epoch
         reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         last, best, stop = max(reported, default=0), 0.0, False
-        for step, accuracy in validations(self.output_of(trial) / "run.log").items():
-            best, point = max(best, accuracy), step * REPORTS // steps
+        for step, score in validations(self.output_of(trial) / "run.log").items():
+            best, point = max(best, score), step * REPORTS // steps
             if point > last:
                 trial.report(best, point)
                 last, stop = point, stop or trial.should_prune()
         return stop
 
-    def _close(self, trial, accuracy, remark):
+    def _close(self, trial, score, remark):
         """Prints a trial's line, and keeps of all trials but the best one only their logs."""
         best = self.best()
         flags = " ".join(self.flags_of(trial.params)) or "default flags"
-        shares = f"Val Acc: {accuracy:>6.2%},  " if accuracy else ""
+        shares = f"Val {self.tally.shown}: {score:>6.2%},  " if score else ""
         shares += f"Time: {duration(trial.user_attrs['seconds'])}"
         shares += f",  Size: {trial.user_attrs['mb']:.1f} MB" if "mb" in trial.user_attrs else ""
         star = " *" if best and best.number == trial.number else ""
@@ -260,7 +261,7 @@ def _content(path):
 
 
 def validations(log):
-    """The validation accuracy at each step in the log of a training."""
+    """The validation accuracy, or macro F1, at each step in the log of a training."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     return {int(step): float(percent) / 100 for step, percent in VALIDATION.findall(text)}
 

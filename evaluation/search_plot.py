@@ -1,4 +1,4 @@
-"""The picture of a search: the validation accuracy of each trial, and how much each flag matters."""
+"""The picture of a search: the validation score of each trial, and how much each flag matters."""
 
 import numpy as np
 import optuna
@@ -42,16 +42,20 @@ def draw_trials(axes, search):
         axes.plot(minutes[failed], edge[failed], "v", color="tab:red", label="failed", clip_on=False)
     star = search.best().number
     axes.plot(minutes[star], values[star], "*", color="tab:orange", markersize=16, label=f"best: trial {star + 1}")
-    axes.set(xlabel="minutes of search", ylabel="validation accuracy, %", xlim=(0, None))
+    axes.set(xlabel="minutes of search", ylabel=f"validation {search.tally.title}, %", xlim=(0, None))
     axes.legend()
 
 
 def draw_importance(axes, search):
-    """The share of the accuracy's variance that each flag explains (fANOVA), over completed trials."""
+    """The share of the score's variance that each flag explains (fANOVA), over completed trials."""
     axes.set(title="importance of each flag")
     values = [trial.value for trial in search.finished() if trial.state == TrialState.COMPLETE]
     if len(values) < LEAST or len(set(values)) == 1:
-        why = f"needs {LEAST} completed trials" if len(values) < LEAST else "all trials have the same accuracy"
+        why = (
+            f"needs {LEAST} completed trials"
+            if len(values) < LEAST
+            else f"all trials have the same {search.tally.title}"
+        )
         axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
@@ -60,4 +64,4 @@ def draw_importance(axes, search):
     names = list(shares)[::-1]
     bars = axes.barh([f"--{name}" for name in names], [shares[name] for name in names], color="tab:blue")
     axes.bar_label(bars, fmt="%.2f", padding=3)
-    axes.set(xlabel="share of the variance of the accuracy", xlim=(0, 1.1 * max(shares.values())))
+    axes.set(xlabel=f"share of the variance of the {search.tally.title}", xlim=(0, 1.1 * max(shares.values())))

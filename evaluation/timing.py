@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 from cli.console import Parser
+from cli.device_flags import add_device_flags
 from cli.files import replacing
 from text.labelled import read_split
 
@@ -46,7 +47,7 @@ def _spread(texts, count):
 
 
 def main():
-    from engine.device import add_device_flags, describe_device  # torch; the baselines measure without it
+    from engine.device import describe_device  # torch; the baselines measure without it
     from engine.predictor import Predict
 
     parser = Parser(__doc__)

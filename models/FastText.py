@@ -55,7 +55,7 @@ class Model(nn.Module):
 
     def forward(self, batch):
         padding = ~batch.mask
-        sums = [table(n_grams(batch.tokens, n), padding) for n, table in enumerate(self.tables, 1)]
+        sums = [table(n_grams(batch.tokens, n, batch.joints), padding) for n, table in enumerate(self.tables, 1)]
         means = torch.cat(sums, dim=1) / batch.lengths[:, None]  # (B, n_grams * E)
         x = self.dropout(means)
         return self.classifier(torch.relu(self.hidden(x)) if self.hidden else x)

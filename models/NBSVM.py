@@ -19,6 +19,7 @@ from models import base, linear
 @dataclass
 class Config(linear.Config):
     n_grams: int = 3
+    word_n_grams: int = 0
     C: float = 0.1
     smoothing: float = base.flag(1.0, "what is added to each count of an n-gram", low=0, open_low=True)
 
@@ -28,11 +29,10 @@ class Model(linear.Linear):
         super().__init__(config, spec)
         self.smoothing = config.smoothing
 
-    def prepare(self, counts, rows):
-        total = counts.sum(axis=1)
-        for c in range(len(rows)):  # one at a time, which takes less memory
+    def prepare(self, counts, found, rows):
+        for c in range(counts.shape[1]):  # one at a time, which takes less memory
             p = counts[:, c] + self.smoothing
-            q = total - counts[:, c] + self.smoothing
+            q = found - counts[:, c] + self.smoothing
             self.table.weight.data[:-1, c] = torch.from_numpy(np.log(p / p.sum()) - np.log(q / q.sum()))
 
     def values(self, ids, repeats):

@@ -1,4 +1,4 @@
-"""SVM: a linear support vector machine on TF-IDF of characters and bigrams, Joachims 1998,
+"""SVM: a linear support vector machine on TF-IDF of characters, bigrams and words, Joachims 1998,
 https://link.springer.com/chapter/10.1007/BFb0026683
 
 The weight of an n-gram that a row has k times is (1 + log k) · (log((1 + R) / (1 + r)) + 1), with R training rows, r of
@@ -25,8 +25,8 @@ class Model(linear.Linear):
         super().build(keys)
         self.register_buffer("idf", torch.zeros(len(keys) + 1))
 
-    def prepare(self, counts, rows):
-        idf = np.log((1 + rows.sum()) / (1 + counts.sum(axis=1))) + 1
+    def prepare(self, counts, found, rows):
+        idf = np.log((1 + rows) / (1 + found)) + 1
         self.idf[:-1] = torch.from_numpy(idf)
         self.table.weight.data[:-1] = 1
 

@@ -15,7 +15,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cli.console import MOST, UserError, in_range, number, range_text
 from models.layers import Dropout
-from models.tables import FACTORS, Table, n_grams
+from models.tables import FACTORS, WORDS, Table, n_grams
+from text.truncation import HEAD, MODES, Truncation
 
 STEPS, SMALLEST = 48, 16  # of an epoch of few rows, and the rows of its batches at least
 
@@ -29,12 +30,14 @@ class Range(NamedTuple):
     log: bool = False
 
 
-def flag(default, help, search=None, **bounds):
+def flag(default, help, search=None, choices=None, **bounds):
     """A field of a `Config`: its default, its line in `--help`, and the bounds that `console.in_range` takes.
 
-    search: what `tune.py` tries, a `Range` or a tuple of values; None if the field is not searched.
+    search: what `tune.py` tries, a `Range` or a tuple of values; None if the field is not searched. choices: the values
+    of a field that is text.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "search": search, "bounds": bounds})
+    metadata = {"help": help, "search": search, "choices": choices, "bounds": bounds}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class DataSpec(NamedTuple):
@@ -54,7 +57,9 @@ class TextConfig:
     )
 
     batch_size = 1  # only models that are trained in steps have this field,
-    evidence = 0  # only networks and classifiers on an encoder this one: an annotation would hide theirs
+    # only networks and classifiers on an encoder have these: an annotation would hide theirs
+    evidence, words, n_grams_per_token, long = 0, 0, 0, HEAD
+    framed: ClassVar[bool] = False  # whether a row has [CLS] and [SEP]
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
     whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
     affordable: ClassVar[int] = 256  # up to this many tokens
@@ -62,6 +67,10 @@ class TextConfig:
     def __post_init__(self):
         for name, field in describe(type(self)).items():
             value, convert, bounds = getattr(self, name), field["convert"], field["bounds"]
+            if field["choices"]:
+                if value not in field["choices"]:
+                    raise UserError(f"--{name} {value!r} is unknown, expected one of {', '.join(field['choices'])}")
+                continue
             values = value if isinstance(value, (tuple, list)) else [value]
             if not all(type(v) in (int, convert) for v in values) or field["many"] != isinstance(value, (tuple, list)):
                 raise UserError(f"--{name} {value!r} is of the wrong type, expected {convert.__name__}")
@@ -69,6 +78,11 @@ class TextConfig:
                 raise UserError(f"--{name} {value} is out of range, {range_text(**bounds)}")
             if isinstance(value, list):  # from a checkpoint
                 setattr(self, name, tuple(value))
+
+    @property
+    def truncation(self):
+        """What is read of a row that is longer than `pad_size`."""
+        return Truncation(self.pad_size, self.long, self.framed)
 
 
 @dataclass
@@ -97,12 +111,20 @@ class TrainingConfig(TextConfig):
 class Config(TrainingConfig):
     """The hyper-parameters of all networks. A network's own `Config` lists those that are its own or differ."""
 
+    long: str = flag(HEAD, "what is read of a row that is longer than --pad_size", choices=MODES)
     evidence: int = flag(
         4,
-        "length of the longest n-grams whose counts in each class are used; 0: none",
+        "length of the longest n-grams whose counts in each class are used; 0: none, and none of words",
         search=Range(0, len(FACTORS)),
         low=0,
         high=len(FACTORS),
+    )
+    word_n_grams: int = flag(
+        2,
+        "length of the longest n-grams of words that are counted too, if tokens are characters; 0: none",
+        search=Range(0, WORDS),
+        low=0,
+        high=WORDS,
     )
     min_rows: int = flag(1, "training rows that an n-gram must be in to be counted", low=1)
     smoothing: float = flag(
@@ -113,7 +135,18 @@ class Config(TrainingConfig):
     )
 
     start: ClassVar[float] = 0.1  # factor of a classifier's random weights, so that the evidence decides at first
-    paper: ClassVar[dict] = {"evidence": 0, "num_epochs": 20}  # the values with which a network is that of its paper
+    # the values with which a network is that of its paper
+    paper: ClassVar[dict] = {"evidence": 0, "word_n_grams": 0, "num_epochs": 20}
+
+    @property
+    def words(self):
+        """The words in the longest n-grams of words that are counted."""
+        return self.word_n_grams if self.evidence else 0
+
+    @property
+    def n_grams_per_token(self):
+        """How many n-grams, of tokens and of words, end at each token at most."""
+        return self.evidence + self.words
 
 
 @dataclass
@@ -140,7 +173,7 @@ class EmbeddingConfig(Config):
 
 
 def describe(config_class):
-    """Each field's default, help, search, bounds, its type `convert`, and whether it is a tuple of `many`.
+    """Each field's default, help, search, choices, bounds, its type `convert`, and whether it is a tuple of `many`.
 
     A field to which a subclass gives a new default keeps the others.
     """
@@ -148,11 +181,11 @@ def describe(config_class):
     for field in dataclasses.fields(config_class):
         owners = (c.__dataclass_fields__[field.name].metadata for c in config_class.__mro__[:-1])
         metadata = next(found for found in owners if found)
-        many = types[field.name] not in (int, float)  # tuple[int, ...]
+        many = types[field.name] not in (int, float, str)  # tuple[int, ...]
         convert = int if many else types[field.name]
         bounds = ({"high": MOST} if convert is int else {}) | metadata["bounds"]
         fields[field.name] = {"default": field.default, "bounds": bounds}
-        fields[field.name] |= {name: metadata[name] for name in ("help", "search")}
+        fields[field.name] |= {name: metadata[name] for name in ("help", "search", "choices")}
         fields[field.name] |= {"convert": convert, "many": many}
     return fields
 
@@ -161,8 +194,11 @@ def add_config_flags(parser, config_class):
     """Adds every field of a `Config` as a flag."""
     group = parser.add_argument_group(f"hyper-parameters of {config_class.__module__.split('.')[-1]}")
     for name, field in describe(config_class).items():
-        convert, nargs = number(field["convert"], **field["bounds"]), "+" if field["many"] else None
-        group.add_argument(f"--{name}", type=convert, nargs=nargs, default=field["default"], help=field["help"])
+        options = {"default": field["default"], "help": field["help"], "nargs": "+" if field["many"] else None}
+        values = (
+            {"choices": field["choices"]} if field["choices"] else {"type": number(field["convert"], **field["bounds"])}
+        )
+        group.add_argument(f"--{name}", **values, **options)
 
 
 def config_of(args, config_class):
@@ -192,14 +228,14 @@ class Embedding(Embedder):
         nn.init.normal_(self.tokens.weight, std=0.5)  # with torch's 1 a few thousand rows change too little
         self.tokens.weight.data[self.tokens.padding_idx] = 0
         self.bigrams = Table(config.bigram_vocab, config.embed) if config.bigram_vocab else None
-        inputs = config.evidence * spec.num_classes
+        inputs = config.n_grams_per_token * spec.num_classes
         self.evidence = nn.Linear(inputs, config.embed, bias=False) if inputs else None
         self.dropout = Dropout(config.embed_dropout)
 
     def forward(self, batch):
         x = self.tokens(batch.tokens)
         if self.bigrams:
-            x = x + self.bigrams(n_grams(batch.tokens, 2), ~batch.mask)
+            x = x + self.bigrams(n_grams(batch.tokens, 2, batch.joints), ~batch.mask)
         if self.evidence:
             x = x + self.evidence(batch.evidence)
         return self.dropout(x)

@@ -1,4 +1,8 @@
-"""Counts of n-grams: how many rows of each class have each of them."""
+"""Counts of n-grams: how many rows of each class have each of them.
+
+If rows have any number of labels, the counts of the classes do not add up to those of all rows. The latter are then one
+more column, the last, as if all rows had one more class.
+"""
 
 from typing import NamedTuple
 
@@ -6,6 +10,7 @@ import numpy as np
 import torch
 
 from models.tables import KEY_BITS
+from text.rows import offsets_of
 
 ROW_BITS = 63 - KEY_BITS  # of a row's index in a block, beside the key of an n-gram
 MOST_ROWS = 1 << ROW_BITS  # of a block
@@ -23,6 +28,16 @@ class Counts(NamedTuple):
     counts: np.ndarray  # (F, C), the rows of each class that have them
     single_keys: np.ndarray  # (G,) int64, sorted: the n-grams that one row has
     single_classes: np.ndarray  # (G,) int64, the class of that row
+    has_total: bool = False  # whether the last of the C columns has all rows, which then have any number of labels
+
+    @property
+    def class_rows(self):
+        """The rows of each class."""
+        return self.rows[:-1] if self.has_total else self.rows
+
+    @property
+    def total_rows(self):
+        return int(self.rows[-1] if self.has_total else self.rows.sum())
 
     def dictionary(self):
         """All n-grams: their keys, (F + G,), sorted, and the row of `table` that each has, (F + G,)."""
@@ -53,7 +68,8 @@ class Counts(NamedTuple):
             "single_keys": keys_as_bytes(self.single_keys),
             "single_classes": _small(self.single_classes),
         }
-        return {name: torch.from_numpy(array) for name, array in content.items()}
+        total = {"has_total": torch.tensor(True)} if self.has_total else {}
+        return {name: torch.from_numpy(array) for name, array in content.items()} | total
 
     @classmethod
     def unpacked(cls, content):
@@ -70,7 +86,17 @@ class Counts(NamedTuple):
         single_classes = content["single_classes"].astype(np.int64)
         if len(single_classes) != len(single_keys) or not (single_classes < len(rows)).all():
             raise ValueError("other classes")
-        return cls(rows, keys, counts, single_keys, single_classes)
+        return cls(rows, keys, counts, single_keys, single_classes, bool(content.get("has_total", False)))
+
+
+def own_counts(labels, num_columns):
+    """What rows add to the counts of their n-grams, (B, columns) bool.
+
+    labels: class indices, (B,), or, (B, columns - 1), 0 and 1, of any number of labels; -1 for a row that is not known.
+    """
+    if labels.dim() == 2:
+        return torch.cat((labels > 0, labels[:, :1] >= 0), dim=1)
+    return torch.arange(num_columns, device=labels.device) == labels[:, None]
 
 
 def keys_as_bytes(keys):
@@ -95,26 +121,34 @@ def _small(values):
 
 def _count_dtype(values):
     """The smallest signed type for these counts; torch has the unsigned ones for few operations."""
-    return np.min_scalar_type(-int(values.max(initial=1)))
+    return np.min_scalar_type(-int(values.max(initial=1)) - 1)  # the least number of a type is further from 0
 
 
 class Counter:
     """Counts, for each n-gram and class, the training rows that have it, a block of rows after the other.
 
-    The memory is bounded: beyond `MOST_PAIRS` the rarest n-grams are forgotten, and counted from zero if they return.
+    has_total: whether rows have any number of labels, and all rows are counted in one more column. The memory is
+    bounded: beyond `MOST_PAIRS` the rarest n-grams are forgotten, and counted from zero if they return.
     """
 
-    def __init__(self, num_classes):
-        self.num_classes = num_classes
-        self.rows = np.zeros(num_classes, np.int64)  # of each class
+    def __init__(self, num_classes, has_total=False):
+        self.num_classes, self.has_total = num_classes + has_total, has_total  # the former: of columns
+        self.rows = np.zeros(self.num_classes, np.int64)  # of each class
         self.found, self.counts = np.zeros(0, np.int64), np.zeros(0, np.int64)  # sorted key * C + class, and its count
         self.blocks, self.pending = [], 0
 
     def add(self, keys, rows, labels):
-        """Counts a block of rows. keys: (M,); rows: (M,), the row of each key, an index into labels, (R,)."""
+        """Counts a block of rows. keys: (M,); rows: (M,), the row of each key, an index into labels, (R,) or (R, C)."""
         pairs = np.sort(keys << ROW_BITS | rows)
         pairs = pairs[starts_of(pairs)]  # an n-gram counts once a row
-        found = np.sort((pairs >> ROW_BITS) * self.num_classes + labels[pairs & ((1 << ROW_BITS) - 1)])
+        keys, rows = pairs >> ROW_BITS, pairs & ((1 << ROW_BITS) - 1)
+        if self.has_total:
+            columns = np.append(labels > 0, np.ones((len(labels), 1), bool), axis=1)
+            sizes, labels = columns.sum(axis=1), columns.nonzero()[1]
+            offsets = offsets_of(sizes[rows])
+            index = np.arange(offsets[-1]) - offsets[:-1].repeat(sizes[rows])  # of a label in its row
+            keys, rows = keys.repeat(sizes[rows]), offsets_of(sizes)[rows].repeat(sizes[rows]) + index
+        found = np.sort(keys * self.num_classes + labels[rows])
         starts = starts_of(found)
         self.blocks.append((found[starts], np.diff(starts, append=len(found))))
         self.rows += np.bincount(labels, minlength=self.num_classes)
@@ -122,13 +156,26 @@ class Counter:
         if self.pending > max(len(self.found), BLOCK):
             self._merge()
 
+    def add_counts(self, counts, index):
+        """Adds the rows of some Counts. index: (C,), the class here of each of theirs, -1 for a class to leave out."""
+        index = np.append(index, self.num_classes - 1) if self.has_total else index
+        kept = index >= 0
+        self.rows[index[kept]] += counts.rows[kept]
+        rows, classes = counts.counts.nonzero()
+        values = np.concatenate((counts.counts[rows, classes].astype(np.int64), np.ones(len(counts.single_keys), int)))
+        keys = np.concatenate((counts.keys[rows], counts.single_keys))
+        classes = index[np.concatenate((classes, counts.single_classes))]
+        found, values = (keys * self.num_classes + classes)[classes >= 0], values[classes >= 0]
+        order = np.argsort(found)
+        self.blocks.append((found[order], values[order]))
+
     def finish(self, min_rows=1):
         """The Counts of what was added, of the n-grams that at least `min_rows` rows have."""
         self._merge()
         starts = starts_of(self.found // self.num_classes)
-        single = np.add.reduceat(self.counts, starts) == 1 if len(starts) else np.zeros(0, bool)
-        singles, least = self.found[starts[single]], max(2, min_rows)
-        if len(singles) > MOST_SINGLES or min_rows > 1:
+        single = self._rows_of(starts) == 1
+        singles, least = self.found[starts[single]], max(1 if self.has_total else 2, min_rows)
+        if len(singles) > MOST_SINGLES or min_rows > 1 or self.has_total:
             singles = singles[:0]
         while self._forget(least) * self.num_classes > MOST_COUNTS:
             least += 1
@@ -137,7 +184,17 @@ class Counter:
         counts = np.zeros((len(keys), self.num_classes), _count_dtype(self.counts))
         index = np.arange(len(keys)).repeat(np.diff(starts, append=len(self.found)))
         counts[index, self.found % self.num_classes] = self.counts
-        return Counts(self.rows, keys, counts, singles // self.num_classes, singles % self.num_classes)
+        singles = singles // self.num_classes, singles % self.num_classes
+        return Counts(self.rows, keys, counts, *singles, self.has_total)
+
+    def _rows_of(self, starts):
+        """How many rows have each n-gram, whose pairs begin at `starts`."""
+        if not len(starts):
+            return np.zeros(0, np.int64)
+        counts = self.counts
+        if self.has_total:
+            counts = counts * (self.found % self.num_classes == self.num_classes - 1)
+        return np.add.reduceat(counts, starts)
 
     def _merge(self):
         blocks = [(self.found, self.counts), *self.blocks]
@@ -156,7 +213,7 @@ class Counter:
         if not len(self.found):
             return 0
         starts = starts_of(self.found // self.num_classes)
-        kept = np.add.reduceat(self.counts, starts) >= least
+        kept = self._rows_of(starts) >= least
         pairs = kept.repeat(np.diff(starts, append=len(self.found)))
         self.found, self.counts = self.found[pairs], self.counts[pairs]
         return int(kept.sum())

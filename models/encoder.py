@@ -3,6 +3,7 @@
 The encoders are those of `transformers`; `encoder_files` reads and checks their files.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from transformers import AttentionInterface, AutoConfig, AutoModel
 from cli.console import UserError, reason, say
 from models import base, encoder_files, layers
 
+BASE_RATE, BASE_WIDTH = 5e-5, 768  # learning rate of fine-tuning, and the width of the encoder that it suits
 SHORTEST = 3  # tokens of a row: [CLS], a word piece, [SEP]
 
 
@@ -44,6 +46,8 @@ class TrainingConfig(base.TrainingConfig):
     warmup: float = base.flag(0.05, "share of the steps in which the learning rate rises", low=0, high=1)
     max_norm: float = base.flag(1.0, "norm to which gradients are clipped", low=0, open_low=True)
 
+    framed: ClassVar[bool] = True
+
     def __post_init__(self):
         super().__post_init__()
         if 0 < self.pad_size < SHORTEST:
@@ -54,7 +58,28 @@ class TrainingConfig(base.TrainingConfig):
 class Config(TrainingConfig, base.Config):
     """The hyper-parameters of all models on an encoder."""
 
+    learning_rate: float = base.flag(
+        0.0,
+        "learning rate of AdamW; 0: 5e-5 for an encoder that is 768 wide, more for a narrower one",
+        search=(0.0, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4),
+        low=0,
+    )
+
+    word_n_grams: ClassVar[int] = 0  # tokens are no characters
     directory: ClassVar[str] = "bert_pretrain"  # the default directory of the encoder's files
+
+
+def fit_to_encoder(config, encoder_config):
+    """The Config with the learning rate for an encoder of this width if its own is 0, which is reported.
+
+    It is inversely proportional to the width, and that of Devlin et al. 2019, https://aclanthology.org/N19-1423, for
+    their base size.
+    """
+    if config.learning_rate:
+        return config
+    rate = float(f"{BASE_RATE * BASE_WIDTH / encoder_config['hidden_size']:.2g}")
+    say(f"Learning rate: {rate:g} (--learning_rate)")
+    return dataclasses.replace(config, learning_rate=rate)
 
 
 class Encoder(base.Embedder):

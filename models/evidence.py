@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.counts import own_counts
 from models.tables import KEY_BITS, keys_of
 
 LEVELS = 6  # of the number of rows that have an n-gram: 1, 2 to 3, 4 to 7, …, and 32 or more
@@ -33,11 +34,11 @@ class NGrams(nn.Module):
         starts = np.searchsorted(keys, np.arange(1 << bits) << (KEY_BITS - bits))
         self.shift = KEY_BITS - bits
         self.depth = int(np.diff(starts, append=len(keys)).max(initial=0))  # keys of the fullest bucket
-        self.register_buffer("keys", torch.from_numpy(np.append(keys, np.full(self.depth, -1))), persistent=False)
+        self.register_buffer("keys", torch.from_numpy(np.append(keys, np.full(self.depth, -2))), persistent=False)
         self.register_buffer("starts", torch.from_numpy(starts.astype(np.int32)), persistent=False)
 
     def forward(self, keys):
-        """1 + the index of each key, and 0 for others, of the shape of `keys`, int64."""
+        """1 + the index of each key, and 0 for others, such as -1, of the shape of `keys`, int64."""
         flat = keys.flatten()
         start = self.starts[flat >> self.shift].long()
         index = torch.zeros_like(flat)
@@ -59,15 +60,17 @@ class Evidence(nn.Module):
     def __init__(self, model, config, counts):
         super().__init__()
         self.model, self.content = model, counts.packed()
-        self.longest, self.smoothing = config.evidence, config.smoothing
+        self.longest, self.words, self.smoothing = config.evidence, config.words, config.smoothing
         keys, rows = counts.dictionary()
         self.find = NGrams(keys)
         self.register_buffer("rows", torch.from_numpy(np.append(0, rows).astype(np.int32)), persistent=False)
         self.register_buffer("counts", torch.from_numpy(counts.table()), persistent=False)
-        own = torch.from_numpy(counts.rows).float()  # K_c
-        self.register_buffer("prior", ((own + 1) / (own.sum() - own + 1)).log(), persistent=False)
-        self.roots = nn.Parameter(torch.full((config.evidence, LEVELS), 0.3))  # of the factors
-        self.bias = nn.Parameter(torch.zeros(len(counts.rows)))
+        self.has_total = counts.has_total
+        own = torch.from_numpy(counts.class_rows).float()  # K_c
+        prior = ((own + 1) / (counts.total_rows - own + 1)).log()
+        self.register_buffer("prior", prior, persistent=False)
+        self.roots = nn.Parameter(torch.full((config.n_grams_per_token, LEVELS), 0.3))  # of the factors
+        self.bias = nn.Parameter(torch.zeros(len(own)))
 
     def forward(self, batch):
         if self.training:
@@ -75,7 +78,7 @@ class Evidence(nn.Module):
         else:
             rows = self.rows_of(batch)
             ratios, levels = (gather(table, rows) for table in self.ready)
-        n = torch.arange(self.longest, device=levels.device)
+        n = torch.arange(len(self.roots), device=levels.device)
         ratios = ratios * self.roots.square()[n, levels][..., None]  # (B, T, N, C)
         logits = self.model(batch._replace(evidence=ratios.flatten(2)))
         return logits + self.bias + ratios.sum(dim=(1, 2)) / batch.lengths[:, None].sqrt()
@@ -85,20 +88,24 @@ class Evidence(nn.Module):
         """The ratios and levels of all rows of the table of counts, for prediction."""
         return self.ratios(self.counts.float())
 
+    def keys_of(self, batch):
+        """The keys of the n-grams and words that end at each token, (B, T, N)."""
+        return keys_of(batch.tokens, self.longest, batch.joints, batch.word_ends, self.words)
+
     def rows_of(self, batch):
-        """The rows in the table of counts of the n-grams that end at each token, (B, T, N)."""
-        found = self.find(keys_of(batch.tokens, self.longest))
+        """The rows in the table of counts of what ends at each token, (B, T, N)."""
+        found = self.find(self.keys_of(batch))
         return gather(self.rows, found).masked_fill_(~batch.mask[:, :, None], 0)
 
     def count(self, batch):
         """The rows of each class that have the n-grams that end at each token, (B, T, N, C) float32.
 
-        In training a row that has a label is left out itself.
+        With any number of labels a row, the last column has all rows. In training a row that has a label is left out
+        itself.
         """
         counts = gather(self.counts, self.rows_of(batch)).float()
         if self.training and len(batch.labels):  # one of several ranks may have a row without a label
-            classes = torch.arange(counts.shape[3], device=counts.device)
-            counts -= (classes == batch.labels[:, None])[:, None, None].float()
+            counts -= own_counts(batch.labels, counts.shape[3])[:, None, None].float()
             counts.clamp_(min=0)  # of unknown n-grams, and of rows that were not counted
         return counts
 
@@ -107,7 +114,11 @@ class Evidence(nn.Module):
 
         A level is the logarithm, to base 2, of how many rows have an n-gram.
         """
-        total, a = counts.sum(dim=-1, keepdim=True), self.smoothing
+        a = self.smoothing
+        if self.has_total:
+            counts, total = counts[..., :-1], counts[..., -1:]
+        else:
+            total = counts.sum(dim=-1, keepdim=True)
         ratios = ((counts + a) / (total - counts + a)).log() - self.prior
         levels = total[..., 0].clamp(1, 1 << (LEVELS - 1)).log2().long()
         return ratios * (total > 0), levels
@@ -126,4 +137,4 @@ def gather(table, rows):
 
 def with_evidence(model, config, counts):
     """The model, with the evidence of these Counts if its `Config` has any."""
-    return Evidence(model, config, counts) if config.evidence else model
+    return Evidence(model, config, counts) if config.n_grams_per_token else model

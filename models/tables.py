@@ -6,6 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 KEY_BITS = 40  # of an n-gram's key; two of a million n-grams have the same one with probability 0.4
+FACTOR, INVERSE = 0x5851F42D4C957F2D, pow(0x5851F42D4C957F2D, -1, 1 << 64) - (1 << 64)  # of tokens in a word
+WORDS = 2  # in the longest n-grams of words
 FACTORS = (1, 14918087, 18408749, 22801763, 27644437)  # of a token and of those before it, in an n-gram's number
 
 
@@ -81,17 +83,57 @@ def distinct(ids, size):
     return ids[own], (np.cumsum(own) - 1)[chosen]
 
 
-def n_grams(tokens, n):
-    """A number for the n tokens that end with each token, (B, T). Before a row's first token there is -1."""
-    numbers = tokens
+def n_grams(tokens, n, joints=None):
+    """A number for the n tokens that end with each token, (B, T). Before a row's first token there is -1.
+
+    joints: as in a Batch; the token at a joint is like a row's first one.
+    """
+    numbers, columns = tokens, torch.arange(tokens.shape[1], device=tokens.device)
     for i in range(1, n):
-        numbers = numbers + F.pad(tokens, (i, 0), value=-1)[:, :-i] * FACTORS[i]
+        before = F.pad(tokens, (i, 0), value=-1)[:, :-i]
+        if joints is not None:
+            before = before.masked_fill((columns >= joints[:, None]) & (columns - i < joints[:, None]), -1)
+        numbers = numbers + before * FACTORS[i]
     return numbers
 
 
-def keys_of(tokens, longest):
-    """The keys of the n-grams that end at each token, n = 1 … N, (B, T) -> (B, T, N): hashes, below 2**40."""
-    keys = torch.stack([n_grams(tokens, n) * 8 + n for n in range(1, longest + 1)], dim=2)
+def keys_of(tokens, longest, joints=None, word_ends=None, words=0):
+    """The keys of the n-grams that end at each token, n = 1 … N, (B, T) -> (B, T, N): hashes, below 2**40.
+
+    words: the length of the longest n-grams of words, up to `WORDS`, whose keys are added, (B, T, N + words). They are
+    -1 where no word ends. joints, word_ends: as in a Batch.
+    """
+    keys = mixed(torch.stack([n_grams(tokens, n, joints) * 8 + n for n in range(1, longest + 1)], dim=2))
+    return torch.cat((keys, keys_of_words(tokens, words, joints, word_ends)), dim=2) if words else keys
+
+
+def keys_of_words(tokens, longest, joints, word_ends):
+    """The keys of the n-grams of words that end at each token, n = 1 … `longest`, (B, T, n); -1 where no word ends.
+
+    A word is a polynomial of its tokens, the difference of two sums over the row. Its factor, an odd number, has an
+    inverse, since products wrap around at 2**64. Before a row's first word, and before that at a joint, there is -1.
+    """
+    if word_ends is None:  # words are not marked
+        return tokens.new_full((*tokens.shape, longest), -1)
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    ends = word_ends if joints is None else word_ends | (columns == joints[:, None] - 1)
+    powers, inverses = (torch.full_like(columns, factor).cumprod(0) for factor in (FACTOR, INVERSE))
+    count = ends.long().cumsum(dim=1)  # of words so far
+    starts = torch.zeros_like(F.pad(tokens, (0, 1)))  # of each word, by its number: (B, T + 1)
+    starts.scatter_(1, count * ends, (columns + 1) * ends)
+    starts = starts.gather(1, count - ends.long())  # (B, T), of the word that a token is in
+    sums = F.pad(((tokens + 1) * powers).cumsum(dim=1), (1, 0))  # (B, T + 1)
+    own = mixed((sums[:, 1:] - sums.gather(1, starts)) * inverses[starts])
+    before = F.pad(own, (1, 0), value=-1).gather(1, starts)
+    if joints is not None:
+        before = before.masked_fill(starts == joints[:, None], -1)
+    numbers = [own, own + before * FACTORS[1]][:longest]
+    keys = mixed(torch.stack([number * 8 + n for n, number in enumerate(numbers, len(FACTORS) + 1)], dim=2))
+    return keys.masked_fill(~word_ends[..., None], -1)
+
+
+def mixed(keys):
+    """Hashes below 2**40 of int64 numbers."""
     keys = (keys ^ (keys >> 29)) * -0x61C8864680B583EB  # products wrap around
     keys = (keys ^ (keys >> 32)) * -0x3B314601E57A13AD
     return (keys >> (64 - KEY_BITS)) & ((1 << KEY_BITS) - 1)

@@ -9,14 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from cli import console
 
 ROOT = Path(__file__).parent.parent
+CLASSES = 3  # of the models on an encoder
 FIXTURES = ROOT / "tests" / "fixtures"
 SHARED = ROOT.parent / "shared" / "data" / "THUCNews"
+
+pytest_plugins = ("compared", "exported", "loopback", "paged", "served")  # fixtures of several test files
+
+hypothesis.settings.register_profile("any machine", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("any machine")
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before a test imports onnxruntime
 
 # of tests in the background the shell has Ctrl-C ignored, and then the scripts that they start would ignore it too
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,20 +62,47 @@ def tiny(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("tiny"), ["财经", "房产", "股票"], *splits)
 
 
-def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="cpu"):
-    """Batches of these ids as rows of these lengths; `limit` defaults to the longest."""
+def join_rows(split, count):
+    """Rows of one to three headlines of the sample's first classes, with their labels; every ninth has none."""
+    rows = sample_rows(split, {0, 1, 2, 9}, 4 * count)
+    bare = [text for text, label in rows if label == 9]
+    rows = [row for row in rows if row[1] != 9]
+    joined = []
+    for i in range(count):
+        part = rows[i : i + 1 + i % 3]
+        names = [("财经", "房产", "股票")[label] for label in sorted({label for _, label in part})]
+        joined.append((" ".join(text for text, _ in part), ",".join(names)) if i % 9 else (bare[i // 9], ""))
+    return joined
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory):
+    """A dataset of any number of labels a row: 120 rows to train on, 40 to validate, 40 to test."""
+    splits = [join_rows(*part) for part in (("train", 120), ("dev", 40), ("test", 40))]
+    directory = write_dataset(tmp_path_factory.mktemp("several"), ["财经", "房产", "股票"], *splits)
+    (directory / "data" / "dataset.json").write_text('{"multi_label": true}', encoding="utf-8")
+    return directory
+
+
+def batches_of(ids, lengths, labels=None, pad=0, end=None, limit=None, device="cpu", long="head", ends=None):
+    """Batches of these ids as rows of these lengths; `limit` defaults to the longest; ends: of words, 0 and 1."""
     from engine.batches import Batches  # torch takes seconds to load, which not all tests need
-    from text.rows import Rows
+    from text.rows import Rows, marked
+    from text.truncation import Truncation
     from text.vocabulary import Vocabulary
 
-    rows = Rows(ids, np.concatenate(([0], np.cumsum(lengths))))
+    rows = Rows(ids if ends is None else marked(ids, ends), np.concatenate(([0], np.cumsum(lengths))))
     vocabulary = Vocabulary([chr(i) for i in range(max(ids, default=0) + 1)])
-    vocabulary.pad, vocabulary.end = pad, end
-    return Batches(rows, labels, vocabulary, limit or max(lengths), device)
+    vocabulary.pad, vocabulary.end, vocabulary.marks_words = pad, end, ends is not None
+    truncation = Truncation(int(limit or max(lengths)), long, end is not None)
+    return Batches(rows, labels, vocabulary, truncation, device)
 
 
-def with_evidence(model, config, num_tokens, num_classes):
-    """The model with the evidence of random rows, if its Config has any; the last of the tokens is padding."""
+def with_evidence(model, config, num_tokens, num_classes, several=False):
+    """The model with the evidence of random rows, if its Config has any; the last of the tokens is padding.
+
+    several: whether the rows have any number of labels.
+    """
     if not config.evidence:
         return model
     from engine.counting import count
@@ -75,8 +111,10 @@ def with_evidence(model, config, num_tokens, num_classes):
     rng = np.random.default_rng(3)
     lengths = rng.integers(1, 40, 60)
     ids = rng.integers(0, num_tokens - 1, lengths.sum()).astype(np.int32)
-    batches = batches_of(ids, lengths, rng.integers(0, num_classes, 60), pad=num_tokens - 1)
-    return Evidence(model, config, count(batches, num_classes, config.evidence))
+    labels, ends = rng.integers(0, num_classes, 60), rng.integers(0, 2, len(ids))
+    labels = rng.integers(0, 2, (60, num_classes)) if several else labels
+    batches = batches_of(ids, lengths, labels, pad=num_tokens - 1, ends=ends)
+    return Evidence(model, config, count(batches, num_classes, config.evidence, words=config.words))
 
 
 def assert_close(found, expected, tolerance):
@@ -110,6 +148,50 @@ def write_encoder(directory, kind="Bert", head="ForPreTraining", **settings):
     model.save_pretrained(directory)
     (Path(directory) / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces()), encoding="utf-8")
     return model
+
+
+def build_encoder(name, directory, loaded=True, **settings):
+    """A model on an encoder, for `CLASSES` classes, with the encoder's weights or random ones."""
+    import torch
+
+    from models import model_module
+    from models.base import DataSpec
+    from models.encoder_files import read_config
+
+    torch.manual_seed(0)
+    module, found = model_module(name), read_config(directory)
+    model = module.Model(module.Config(**settings), DataSpec(CLASSES, found["vocab_size"], found))
+    if loaded:
+        model.embedding.load(directory)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def trained_svm(tmp_path_factory):
+    """Three classes of the sample with an SVM's checkpoint."""
+    splits = [sample_rows(split, {0, 1, 2}, count) for split, count in (("train", 400), ("dev", 75), ("test", 75))]
+    dataset = write_dataset(tmp_path_factory.mktemp("svm"), ["财经", "房产", "股票"], *splits)
+    inside("run.py", "--model", "SVM", "--dataset", dataset, "--device", "cpu")
+    return dataset
+
+
+TREE = ["商业/财经", "商业/房产", "商业/股票", "教育"]
+
+
+@pytest.fixture(scope="session")
+def trained_tree(tmp_path_factory):
+    """Four classes of the sample whose names are paths with an SVM's checkpoint, and what its training printed."""
+    splits = [sample_rows(split, {0, 1, 2, 3}, count) for split, count in (("train", 400), ("dev", 90), ("test", 90))]
+    dataset = write_dataset(tmp_path_factory.mktemp("tree"), TREE, *splits)
+    return dataset, inside("run.py", "--model", "SVM", "--dataset", dataset, "--device", "cpu")
+
+
+@pytest.fixture(scope="session")
+def several_svm(several, tmp_path_factory):
+    """The output directory of an SVM that is trained on `several`."""
+    output = tmp_path_factory.mktemp("several_svm")
+    inside("run.py", "--model", "SVM", "--dataset", several, "--output", output, "--device", "cpu")
+    return output
 
 
 @pytest.fixture(scope="session")
@@ -159,6 +241,45 @@ def inside(name, *args, check=True):
     done = subprocess.CompletedProcess(args, status, *(stream.getvalue() for stream in streams))
     assert not check or status == 0, done.stderr
     return done
+
+
+def compare_here(*arguments):
+    """Calls `compare.main` with its trainings in this process too, which saves the seconds that each takes to load."""
+    import compare  # torch takes seconds to load, which not all tests need
+    from evaluation import job, timing
+
+    def call(command, log, what):
+        with open(log, "a", encoding="utf-8") as file, contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(file))
+            stack.enter_context(contextlib.redirect_stderr(file))
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(timing, "SECONDS", 0.01)
+            name, *rest = command[1:] if command[0] == "-m" else command
+            here(patch, importlib.import_module(name.removesuffix(".py")).main, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "call", call)
+        here(patch, compare.main, *arguments)
+
+
+def asked_in_a_terminal(text, *flags, **environment):
+    """What `predict.py` shows in a terminal in which a person types a text and then an empty line, as bytes."""
+    import pty  # not on Windows
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.environ.update(environment)
+        os.execv(sys.executable, [sys.executable, "predict.py", *map(str, flags), "--device", "cpu"])
+    shown = b""
+    while b"> " not in shown:
+        shown += os.read(terminal, 1024)
+    os.write(terminal, f"{text}\n".encode())
+    while shown.count(b"> ") < 2:
+        shown += os.read(terminal, 1024)
+    os.write(terminal, b"\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return shown
 
 
 def command(name, *args):

@@ -1,11 +1,7 @@
 """`compare.py` as a user runs it: what it prints and leaves, what it does not do twice, what it refuses."""
 
-import contextlib
-import importlib
-import io
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,57 +12,14 @@ import pytest
 
 import compare
 from cli.console import UserError
-from conftest import ENVIRONMENT, assert_mistaken, command, here, script, write_dataset
+from compared import MODELS, RUNS, SMALL, state
+from conftest import ENVIRONMENT, assert_mistaken, command, compare_here, here, script
 from engine.predictor import Predict
-from evaluation import job, timing
-from evaluation.comparison import Comparison
+from evaluation import job
 from evaluation.job import rows_seen
 from evaluation.leaderboard import median_run
 from evaluation.significance import mcnemar
 from text.labelled import read_split
-
-SMALL = ("--", "--num_epochs", 1, "--embed", 8, "--batch_size", 40, "--device", "cpu")
-MODELS = ("--models", "TextCNN", "FastText", "--seeds", 2)
-RUNS = [(model, seed) for model in ("TextCNN", "FastText") for seed in (1, 2)]
-
-
-def compare_here(*arguments):
-    """Calls `compare.main` with its trainings in this process too, which saves the seconds that each takes to load."""
-
-    def call(command, log, what):
-        with open(log, "a", encoding="utf-8") as file, contextlib.ExitStack() as stack:
-            stack.enter_context(contextlib.redirect_stdout(file))
-            stack.enter_context(contextlib.redirect_stderr(file))
-            patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr(timing, "SECONDS", 0.01)
-            name, *rest = command[1:] if command[0] == "-m" else command
-            here(patch, importlib.import_module(name.removesuffix(".py")).main, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "call", call)
-        here(patch, compare.main, *arguments)
-
-
-@pytest.fixture(scope="module")
-def compared(tiny, tmp_path_factory):
-    """The tiny dataset with its leaderboard, of one run at first and then of more; what was printed each time."""
-    dataset = shutil.copytree(tiny, tmp_path_factory.mktemp("compared") / "tiny")
-    first = script("compare.py", "--models", "TextCNN", "--seeds", 1, "--dataset", dataset, *SMALL)
-    before = state(dataset / "leaderboard" / "TextCNN" / "seed-1")
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        compare_here(*MODELS, "--dataset", dataset, *SMALL)
-    assert state(dataset / "leaderboard" / "TextCNN" / "seed-1") == before
-    return dataset, first, out.getvalue(), err.getvalue()
-
-
-@pytest.fixture
-def copied(compared, tmp_path):
-    return shutil.copytree(compared[0], tmp_path / "tiny")
-
-
-def state(directory):
-    """The files of the runs and when they were written."""
-    return {str(path): path.stat().st_mtime_ns for path in directory.rglob("*") if path.parent != directory}
 
 
 def test_what_it_prints_and_writes(compared):
@@ -191,80 +144,6 @@ def test_an_interrupted_comparison_goes_on(tiny, tmp_path):
     assert (tmp_path / "leaderboard.md").exists()
 
 
-def test_an_encoder_is_trained_by_its_own_script_and_its_weights_are_part_of_the_plan(
-    tiny, encoder, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(sys, "argv", ["compare.py", "--models", "bert", "--", "--bert_path", str(encoder)])
-    args = compare.parse_args()
-    ((first, *_),) = Comparison(tiny, tmp_path, args.flags).jobs(args.models, 1, args.known)
-    assert first.kind == "encoder"
-    assert first.command[:3] == ["pretrain_run.py", "--model", "bert"]
-    assert re.fullmatch("[0-9a-f]{16}", first.plan["encoder"])
-
-
-def test_an_ensemble_of_the_runs_is_a_row_and_a_checkpoint(copied, capsys):
-    output = copied / "leaderboard"
-    models = ("--models", "TextCNN", "FastText", "SVM", "--seeds", 2, "--ensemble")
-    compare_here(*models, "--dataset", copied, *SMALL)
-    first = capsys.readouterr()
-    assert f"ensemble, seed 1: run 1 of 1, its output is in {output / 'ensemble' / 'run.log'}\n" in first.err
-    data = json.loads((output / "leaderboard.json").read_text(encoding="utf-8"))
-    rows = {row["model"]: row for row in data["rows"]}
-    row = rows["ensemble"]
-    (run,) = row["runs"]
-    assert row["kind"] == "ensemble"
-    assert sum(run["members"].values()) == pytest.approx(1)
-    runs = {f"{name}, seed {run['seed']}": run for name, each in rows.items() for run in each["runs"]}
-    assert run["members"].keys() <= runs.keys()
-    assert run["train_seconds"] > sum(runs[name]["train_seconds"] for name in run["members"])
-    assert run["train_rows"] == sum(runs[name]["train_rows"] for name in run["members"])
-    notes = re.search(
-        "- Ensemble: the weighted mean of the probabilities of (.*)\\.\n",
-        (output / "leaderboard.md").read_text("utf-8"),
-    )
-    assert sorted(notes[1].split("; ")) == sorted(f"{name} ({share:.2f})" for name, share in run["members"].items())
-    texts, labels = read_split(copied, "test")
-    predictor = Predict(checkpoint=output / "ensemble.ckpt", device="cpu")
-    right = predictor.predict_proba(texts).argmax(axis=1) == labels
-    assert right.mean() == run["accuracy"] == row["accuracy"]["mean"]
-    svm = Predict(checkpoint=output / "SVM" / "seed-1" / "saved_dict" / "SVM.ckpt", device="cpu")
-    assert row["against"]["SVM"]["p"] == pytest.approx(
-        mcnemar(right, svm.predict_proba(texts).argmax(axis=1) == labels)
-    )
-    before = state(output)
-    compare_here(*models, "--dataset", copied, *SMALL)
-    assert "ensemble     seed 1:" in capsys.readouterr().out
-    assert state(output) == before
-    compare_here("--models", "TextCNN", "--seeds", 2, "--ensemble", "--dataset", copied, *SMALL)
-    data = json.loads((output / "leaderboard.json").read_text(encoding="utf-8"))
-    row = next(row for row in data["rows"] if row["model"] == "ensemble")
-    assert {name.split(",")[0] for name in row["runs"][0]["members"]} == {"TextCNN"}
-
-
-def test_one_run_is_no_ensemble(copied, capsys):
-    compare_here("--models", "TextCNN", "--seeds", 1, "--ensemble", "--dataset", copied, *SMALL)
-    assert "--ensemble: no two runs to combine\n" in capsys.readouterr().err
-    assert not (copied / "leaderboard" / "ensemble.ckpt").exists()
-
-
-def test_a_linear_model_is_compared_without_the_flags_that_it_does_not_have(copied, capsys):
-    models = ("--models", "TextCNN", "NBSVM", "--seeds", 1)
-    compare_here(*models, "--dataset", copied, *SMALL)
-    printed = capsys.readouterr()
-    assert "NBSVM has no --num_epochs, --embed, --batch_size: it is trained without\n" in printed.err
-    assert "TextCNN      seed 1" in printed.out
-    assert "(trained before)" in printed.out
-    page = (copied / "leaderboard" / "leaderboard.md").read_text(encoding="utf-8")
-    assert "p against NBSVM" in page
-    data = json.loads((copied / "leaderboard" / "leaderboard.json").read_text(encoding="utf-8"))
-    rows = {row["model"]: row for row in data["rows"]}
-    assert rows["NBSVM"]["kind"] == "linear"
-    assert rows["NBSVM"]["runs"][0]["train_rows"] == 90
-    assert rows["NBSVM"]["runs"][0]["plan"]["flags"] == ["--device", "cpu"]
-    other = next(row for row in rows.values() if row["p"] is not None)
-    assert rows["TextCNN"]["against"]["NBSVM"]["p"] == other["p"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -291,16 +170,6 @@ def test_mistaken_flags(arguments, message, monkeypatch, capsys):
 def test_what_is_missing_is_told_before_anything_is_trained(tiny, arguments, message, monkeypatch):
     with pytest.raises(UserError, match=message):
         here(monkeypatch, compare.main, *(argument.format(tiny=tiny) for argument in arguments))
-
-
-def test_blank_lines_are_no_rows_and_a_file_that_is_not_there_is_told(tmp_path):
-    rows = "好天\t0\n\n \u3000\r\n坏\u2028天\t1\n好\t0"
-    dataset = write_dataset(tmp_path / "d", ["好", "坏"], rows)
-    assert Comparison(dataset, None, []).rows == {"train": 3, "dev": 3, "test": 3}
-    assert len(read_split(dataset, "train")[0]) == 3
-    (dataset / "data" / "dev.txt").unlink()
-    with pytest.raises(UserError, match=r"dev\.txt cannot be read: No such file"):
-        Comparison(dataset, None, [])
 
 
 @pytest.mark.parametrize(("rows", "batch", "step", "seen"), [(90, 40, 3, 90), (90, 40, 7, 220), (8, 4, 6, 24)])

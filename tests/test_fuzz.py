@@ -10,7 +10,7 @@ from tests.fuzz.guard import run_inputs
 from tests.fuzz.inputs_text import Case
 from tests.fuzz.report import lines_of_failures, table
 
-COUNT = 500
+COUNT = 725
 
 
 @pytest.mark.timeout(300)

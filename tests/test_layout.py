@@ -8,9 +8,21 @@ import pytest
 
 from conftest import ROOT
 
-ORDER = ("cli", "text", "models", "engine", "evaluation", "utils", "train_eval", "pretrain_eval")  # then the scripts
-SCRIPTS = ("run", "pretrain_run", "pretrain_mlm", "predict", "pretrain_predict", "compare", "tune", "download")
-ROOMS = ("cli", "text", "models", "engine", "evaluation")
+ROOMS = ("cli", "text", "models", "engine", "evaluation", "checking", "exporting", "serving")
+ORDER = (*ROOMS, "utils", "train_eval", "pretrain_eval")  # then the scripts
+SCRIPTS = (
+    "run",
+    "pretrain_run",
+    "pretrain_mlm",
+    "predict",
+    "pretrain_predict",
+    "compare",
+    "tune",
+    "download",
+    "prepare",
+    "export",
+    "serve",
+)
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py"))
 
 

@@ -1,7 +1,7 @@
 import pytest
-from test_encoder import build
 
 from cli.console import UserError
+from conftest import build_encoder
 from pretrain_eval import freeze, make_optimizers
 
 
@@ -10,7 +10,7 @@ def groups_of(optimizers):
 
 
 def test_biases_and_layer_norm_do_not_decay(encoder):
-    model = build("bert", encoder)
+    model = build_encoder("bert", encoder)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     seen = {}
     for group in groups_of(make_optimizers(model, model_config(learning_rate=1e-4))):
@@ -28,7 +28,7 @@ def model_config(**settings):
 
 
 def test_lower_layers_learn_more_slowly(encoder):
-    model = build("bert", encoder)
+    model = build_encoder("bert", encoder)
     rates = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for group in groups_of(make_optimizers(model, model_config(learning_rate=1.0), model.embedding.layers(), 0.5)):
@@ -39,7 +39,7 @@ def test_lower_layers_learn_more_slowly(encoder):
 
 
 def test_frozen_layers(encoder):
-    model = build("bert", encoder)
+    model = build_encoder("bert", encoder)
     freeze(model.embedding, 0)
     assert all(parameter.requires_grad for parameter in model.parameters())
     freeze(model.embedding, 2)

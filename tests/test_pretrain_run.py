@@ -187,11 +187,21 @@ def test_what_is_cut_is_said(tiny, encoder, tmp_path, monkeypatch, capsys):
     assert whole <= lengths.max() + 2
 
 
+@pytest.mark.parametrize("long", ["head_tail", "windows"])
+def test_an_encoder_reads_long_rows(tiny, encoder, tmp_path, monkeypatch, capsys, long):
+    fine_tune(monkeypatch, tiny, tmp_path, encoder, "--pad_size", 10, "--num_epochs", 1, "--long", long)
+    assert "are longer than 10 tokens and are" in capsys.readouterr().err
+    predictor = Predict("bert", dataset=tmp_path, device="cpu")
+    text = "股票基金上涨房产下跌银行"
+    same, other = predictor.predict_proba([text, f"{text[:-1]}票"])
+    assert np.abs(same - other).max() > 1e-6  # the last character is read
+
+
 def test_help_shows_the_defaults_of_the_model(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         here(monkeypatch, pretrain_run.main, "--model", "ERNIE", "--help")
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "directory of the encoder's files (default: ERNIE_pretrain)" in shown
-    assert "(default: 5e-05)" in shown
+    assert "5e-5 for an encoder that is 768 wide" in shown
     assert "share of the steps in which the learning rate rises (default: 0.05)" in shown
     assert "{auto,bf16,fp16,off}" in shown

@@ -46,7 +46,8 @@ def test_the_lines_and_the_files_of_a_run(tiny, tmp_path):
     assert (tmp_path / "saved_dict" / "TextCNN.ckpt").exists()
     (log,) = (tmp_path / "log" / "TextCNN").iterdir()
     files = {path.name for path in log.iterdir() if not path.name.startswith("events.out.tfevents")}
-    assert files == {"metrics.json", "confusion_matrix.png", "loss.png", "predictions.tsv"}
+    pictures = {"confusion_matrix.png", "loss.png", "reliability.png", "risk_coverage.png"}
+    assert files == {"metrics.json", "predictions.tsv"} | pictures
     metrics = json.loads((log / "metrics.json").read_text(encoding="utf-8"))
     assert f"Test Acc: {metrics['test']['accuracy']:>6.2%}" in done.stdout
     assert metrics["classes"] == ["财经", "房产", "股票"]
@@ -101,7 +102,9 @@ KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
 def test_an_interrupted_run_resumes_to_the_same_weights(tiny, tmp_path, model, how):
     settings = ("--model", model, "--dataset", tiny, "--num_epochs", 12, "--embed", 16, "--device", "cpu")
     settings += ("--batch_size", 8, "--require_improvement", 100000, "--eval_every", 5)
-    settings += ("--n_gram_vocab", 5000) if model == "FastText" else ("--hidden_size", 32)
+    settings += (
+        ("--n_gram_vocab", 5000) if model == "FastText" else ("--hidden_size", 32, "--long", "windows", "--pad_size", 8)
+    )
     whole, broken = ("--output", tmp_path / "whole"), ("--output", tmp_path / "broken")
     inside("run.py", *settings, *whole)
     interrupt(how, tmp_path / "broken" / "saved_dict" / f"{model}.resume", "run.py", *settings, *broken)

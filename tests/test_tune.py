@@ -187,3 +187,18 @@ def test_mistaken_flags(arguments, message, monkeypatch, capsys):
 def test_what_is_missing_is_reported_before_anything_is_trained(tiny, arguments, message, monkeypatch):
     with pytest.raises(UserError, match=message):
         here(monkeypatch, tune.main, *(argument.format(tiny=tiny) for argument in arguments))
+
+
+def test_trials_of_any_number_of_labels_are_compared_by_macro_f1(several, tmp_path):
+    flags = ("--model", "FastText", "--dataset", several, "--output", tmp_path)
+    done = tune_here(*flags, "--trials", 2, *SMALL)
+    scores = [float(score) for score in re.findall(r"Val F1: +([\d.]+)%,  Time", done.stdout)]
+    assert len(scores) == 2
+    assert f"validation macro F1 {max(scores):.2f}% (default flags: {scores[0]:.2f}%)" in done.stderr
+    saved = json.loads((tmp_path / "tuned" / "FastText.json").read_text(encoding="utf-8"))
+    assert saved["dev_macro_f1"] == pytest.approx(max(scores) / 100)
+    path = tmp_path / "saved_dict" / "FastText.ckpt"
+    assert read(path)["metrics"]["dev_macro_f1"] == pytest.approx(max(scores) / 100, abs=1e-4)
+    write(path, read(path) | {"metrics": {"dev_macro_f1": 1.01}})
+    done = tune_here(*flags, "--trials", 1, *SMALL)
+    assert "the one there has a higher validation macro F1, 101.00%\n" in done.stderr

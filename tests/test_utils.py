@@ -44,6 +44,20 @@ def test_what_is_cut_is_told_with_the_length_that_keeps_most(count, pad_size, mo
     assert bool(told) == bool(cut)
 
 
+@pytest.mark.parametrize(
+    ("long", "positions", "told"),
+    [
+        ("head", 50, "cut; --pad_size 100 keeps 99 % whole, but this encoder reads at most 50; --long windows reads"),
+        ("head_tail", None, "cut to the first 2 and the last 6; --pad_size 100 keeps 99 % whole"),
+        ("windows", None, "read in windows, 2 of them up to token 98 alone"),
+    ],
+)
+def test_what_is_read_of_long_rows_is_told(long, positions, told, capsys):
+    config = model_module("TextCNN").Config(pad_size=8, batch_size=8, long=long)
+    fit_to_rows(config, rows_of(np.arange(1, 101)), positions)
+    assert f"92 of 100 training rows (92.0%) are longer than 8 tokens and are {told}" in capsys.readouterr().err
+
+
 def test_pad_size_follows_the_rows(capsys):
     config, bag = model_module("TextCNN").Config(), model_module("FastText").Config(batch_size=8)
     assert fit_to_rows(config, rows_of([5, 20])).pad_size == 32

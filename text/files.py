@@ -95,8 +95,12 @@ def parse_json(text, where):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else reason(error)
-        raise UserError(f"{where}: not JSON ({what})") from error
+        raise UserError(f"{where}: {why_no_json(error)}") from error
+
+
+def why_no_json(error):
+    """What an exception of `json.loads` says, as a short line."""
+    return f"not JSON ({'nested too deeply' if isinstance(error, RecursionError) else reason(error)})"
 
 
 def read_json(path):

@@ -15,12 +15,13 @@ import numpy as np
 
 from cli.console import UserError, excerpt
 from text.files import BLOCK, check_length, decode
-from text.rows import Rows, codepoints, offsets_of, text_of, texts_of
+from text.kind import COMMA, check_names, is_multi_label, kind_file
+from text.rows import codepoints, hashes_of, text_of, texts_of
+from text.spans import gather_ordered, span_hashes, split_at, trim
 
+SPLITS = ("train", "dev", "test")
 NEWLINE, TAB = 10, 9
 LONGEST_NAME = 100  # characters of a class's name
-SPACE = np.zeros(0x110000, bool)
-SPACE[[code for code in range(0x3001) if chr(code).isspace()]] = True
 
 
 def read_classes(path):
@@ -46,18 +47,37 @@ def read_classes(path):
 
 
 def read_split(dataset, name):
-    """A split's texts, and the index of each text's class, (N,)."""
-    data = Path(dataset) / "data"
-    blocks = list(LabelledFile(data / f"{name}.txt", read_classes(data / "class.txt")))
+    """A split's texts, and the index of each text's class, (N,), or its labels, (N, C) of 0 and 1."""
+    blocks = list(split_file(dataset, name, read_classes(Path(dataset) / "data" / "class.txt")))
     texts = [text for rows, _ in blocks for text in texts_of(rows)]
     return texts, np.concatenate([labels for _, labels in blocks])
+
+
+def split_file(dataset, name, classes):
+    """The LabelledFile of a split."""
+    data = Path(dataset) / "data"
+    return LabelledFile(data / f"{name}.txt", classes, multi_label=is_multi_label(data))
+
+
+def hashes_of_dataset(directory, classes):
+    """The hashes of the texts of all splits, (N,) uint64."""
+    blocks = (texts for name in SPLITS for texts, _ in split_file(directory, name, classes))
+    return np.concatenate([hashes_of(texts_of(texts)) for texts in blocks])
+
+
+def lines_with_rows(path):
+    """The number, from 1, and the text of each line of a split's file that is not blank."""
+    with open(path, encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, line
 
 
 class Block(NamedTuple):
     """What a block of a labelled file holds."""
 
     content: object  # its texts, a `Rows` of code points, or what `convert` made of them; None if there are none
-    labels: np.ndarray  # (rows,) class indices
+    labels: np.ndarray  # (rows,) class indices, or (rows, C) uint8, 1 for the labels of a row
     lines: int
     blank: int  # lines
     bad: int  # lines
@@ -67,23 +87,27 @@ class Block(NamedTuple):
 class LabelledFile:
     """A split's file. Iterating yields, a block at a time, its texts, a `Rows` of code points, and their labels.
 
-    convert: is applied to a block's texts, in the thread that reads them. At the end `digest` is the SHA-256 of the
-    file's bytes, and `notes` are messages for the user, in which `{path}` stands for the file's path.
+    convert: is applied to a block's texts, in the thread that reads them. multi_label: whether a row has any number of
+    labels, between commas. At the end `digest` is the SHA-256 of the file's bytes, and `notes` are messages for the
+    user, in which `{path}` stands for the file's path.
     Raises UserError at the end if rows were bad, with the first ten of them.
     """
 
-    def __init__(self, path, classes, convert=lambda texts: texts):
-        self.path, self.classes, self.convert = path, classes, convert
+    def __init__(self, path, classes, convert=lambda texts: texts, multi_label=False):
+        self.path, self.classes, self.convert, self.multi_label = path, classes, convert, multi_label
         self.digest, self.notes = hashlib.sha256(), []
+        if multi_label:
+            check_names(path, classes)
         names = {label: i for i, label in enumerate(classes)}
         indices = {str(i): i for i in range(len(classes))}
         # if classes are themselves called by numbers, a number is a name: an index would be ambiguous
         self.takes_indices = not names.keys() & indices.keys()
         known = names | indices if self.takes_indices else names
+        self.known, self.has_several = known.keys(), False  # the latter: whether a bad row has several known labels
         spelled = [codepoints(label) for label in known]
         lengths = np.array([len(label) for label in spelled])
         ends = np.cumsum(lengths)
-        hashes = _hashes(np.concatenate(spelled), ends - lengths, ends, max(lengths))
+        hashes = span_hashes(np.concatenate(spelled), ends - lengths, ends, max(lengths))
         order = np.argsort(hashes)
         self.hashes, self.values, self.lengths = hashes[order], np.array(list(known.values()))[order], lengths[order]
         self.spelled = np.zeros((len(order), max(lengths)), np.uint32)  # each label's code points, in that order
@@ -102,12 +126,16 @@ class LabelledFile:
             first = block.problems[: 10 - len(problems)]
             problems += [f"  line {lines + row}: {what}" for row, what in first]
             lines, blank, bad = lines + block.lines, blank + block.blank, bad + block.bad
-            counts += np.bincount(block.labels, minlength=len(counts))
+            counts += self._count(block.labels)
             if block.content is not None:
                 yield block.content, block.labels
         if bad:
             first = f", the first {len(problems)}" if bad > 10 else ""
-            expected = f"expected text<TAB>label, a label being one of {self._label_range()}"
+            form = "text<TAB>labels between commas" if self.multi_label else "text<TAB>label"
+            expected = f"expected {form}, a label being one of {self._label_range()}"
+            if self.has_several:
+                kind = kind_file(Path(self.path).parent)
+                expected += f'; if a row may have several labels, write {{"multi_label": true}} to {kind}'
             raise UserError("\n".join([f"{self.path}: {bad} bad rows of {lines}; {expected}{first}:", *problems]))
         if blank == lines:
             raise UserError(f"{self.path} has no rows, only blank lines")
@@ -118,22 +146,29 @@ class LabelledFile:
             names = ", ".join(absent[:10])
             self.notes.append(f"Warning: {{path}} has no row of {len(absent)} classes: {names}")
 
+    def _count(self, labels):
+        """The rows of each class, (C,)."""
+        if self.multi_label:
+            return labels.sum(axis=0, dtype=np.int64)
+        return np.bincount(labels, minlength=len(self.classes))
+
     def _read(self, chunk):
         """The Block of these whole lines, bytes."""
         codes = codepoints(chunk.decode("utf-8"))
-        starts, ends, text_starts, text_ends, labels = self._parse(codes)
-        good = (text_ends > text_starts) & (labels >= 0)
+        starts, ends, text_starts, text_ends, *label_spans = self._parse(codes)
+        known, labels = self._label_sets(codes, *label_spans) if self.multi_label else self._labels(codes, *label_spans)
+        good = (text_ends > text_starts) & known
         rest = np.flatnonzero(~good)
-        solid_starts, solid_ends = _trim(codes, starts[rest], ends[rest])
+        solid_starts, solid_ends = trim(codes, starts[rest], ends[rest])
         bad = rest[solid_ends > solid_starts]
         problems = [(row + 1, self._what_is_wrong(text_of(codes[starts[row] : ends[row]]))) for row in bad[:10]]
         content = None
         if len(rest) < len(good):
-            content = self.convert(_gather_ordered(codes, text_starts[good], text_ends[good]))
+            content = self.convert(gather_ordered(codes, text_starts[good], text_ends[good]))
         return Block(content, labels[good], len(ends), len(rest) - len(bad), len(bad), problems)
 
     def _parse(self, codes):
-        """The start and end of each line and of its text, and its label, -1 if it has none.
+        """The start and end of each line, of its text and of its label.
 
         A line without exactly one tab has an empty text.
         """
@@ -144,12 +179,25 @@ class LabelledFile:
         past = np.cumsum(is_tab)[is_end]  # tabs before each line's end
         one_tab = np.diff(past, prepend=0) == 1
         tab = np.where(one_tab, tabs[np.maximum(past, 1) - 1] if len(tabs) else 0, starts)
-        labels = self._lookup(codes, *_trim(codes, np.minimum(tab + 1, ends), ends))
-        return starts, ends, *_trim(codes, starts, tab), labels
+        return starts, ends, *trim(codes, starts, tab), *trim(codes, np.minimum(tab + 1, ends), ends)
+
+    def _labels(self, codes, starts, ends):
+        """Whether each span is a label, (rows,), and its class index."""
+        labels = self._lookup(codes, starts, ends)
+        return labels >= 0, labels
+
+    def _label_sets(self, codes, starts, ends):
+        """Whether each span has nothing but labels between commas, (rows,), and these labels, (rows, C) uint8."""
+        rows, *parts = split_at(COMMA, codes, starts, ends)
+        found = self._lookup(codes, *trim(codes, *parts))
+        labels, known = np.zeros((len(starts), len(self.classes)), np.uint8), np.ones(len(starts), bool)
+        known[rows[found < 0]] = False
+        labels[rows[found >= 0], found[found >= 0]] = 1
+        return known, labels
 
     def _lookup(self, codes, starts, ends):
         """The class index of each span, -1 if the span is no label."""
-        hashes = _hashes(codes, starts, ends, self.spelled.shape[1])
+        hashes = span_hashes(codes, starts, ends, self.spelled.shape[1])
         row = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         lengths = ends - starts
         same = (self.hashes[row] == hashes) & (self.lengths[row] == lengths)
@@ -172,42 +220,18 @@ class LabelledFile:
             return f"{len(fields)} fields, not 2, in {start}"
         if not fields[0].strip():
             return f"an empty text in {start}"
-        label = excerpt(fields[1].strip())
+        labels = [label.strip() for label in fields[1].split(",")]
+        if self.multi_label:
+            unknown = next(label for label in labels if label not in self.known)
+        elif len(labels) > 1 and self.known >= set(labels):
+            self.has_several = True
+            return f"several labels, {excerpt(fields[1].strip())!r}"
+        else:
+            unknown = fields[1].strip()
+        label = excerpt(unknown)
         if self.takes_indices and re.fullmatch("-?(0|[1-9][0-9]*)", label):
             return f"label {label} is out of range, 0 to {len(self.classes) - 1}"
         return f"label {label!r} is unknown" if label else f"an empty label in {start}"
-
-
-def _trim(codes, starts, ends):
-    """The spans without the white space at their ends; a span of white space alone becomes empty."""
-    for _ in range(2):  # a space, the \r of Windows
-        inside = starts < ends
-        before = inside & SPACE[codes[np.minimum(starts, len(codes) - 1)]]
-        after = inside & SPACE[codes[ends - 1]]
-        starts, ends = starts + before, np.maximum(ends - after, starts + before)
-    for row in np.flatnonzero(before | after):
-        text = text_of(codes[starts[row] : ends[row]])
-        starts[row] += len(text) - len(text.lstrip())
-        ends[row] = starts[row] + len(text.strip())
-    return starts, ends
-
-
-def _gather_ordered(codes, starts, ends):
-    """Rows of spans that are in order, not empty, and separated from each other by at least one code point."""
-    edges = np.zeros(len(codes), np.int8)
-    edges[starts], edges[ends] = 1, -1
-    inside = np.cumsum(edges, dtype=np.int8, out=edges).view(bool)
-    return Rows(codes[inside], offsets_of(ends - starts))
-
-
-def _hashes(codes, starts, ends, longest):
-    """A 64-bit hash of each span, of at most `longest` code points and of the length up to one more."""
-    lengths = np.minimum(ends - starts, longest + 1)
-    hashes = lengths.astype(np.uint64)
-    for i in range(lengths.max(initial=0)):
-        code = codes[np.minimum(starts + i, len(codes) - 1)]
-        hashes = np.where(i < lengths, hashes * np.uint64(0x9E3779B97F4A7C15) + code, hashes)
-    return hashes
 
 
 def _pieces(path):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 BLOCK = 1 << 20  # entries of an array that may be larger than the memory
+GATHERED = 1 << 16  # rows that are gathered together
 
 
 class Rows(NamedTuple):
@@ -35,6 +36,12 @@ def ids_dtype(count):
     return np.uint16 if count <= 1 << 16 else np.int32
 
 
+def sample_of(row_ids, most):
+    """These row ids in order, or a random sample of so many of them, at least one; the same each time."""
+    most = max(1, most)
+    return row_ids if len(row_ids) <= most else np.sort(np.random.default_rng(0).choice(row_ids, most, replace=False))
+
+
 def offsets_of(lengths):
     """The offsets of rows of these lengths, (N,) -> (N + 1,)."""
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
@@ -45,15 +52,25 @@ def gather(flat, starts, lengths):
     offsets = offsets_of(lengths)
     if offsets[-1] == len(flat) and np.array_equal(starts, offsets[:-1]):
         return Rows(flat, offsets)
-    shift = np.repeat(starts - offsets[:-1], lengths)
-    shift += np.arange(offsets[-1])
-    return Rows(flat[shift], offsets)
+    ids = np.empty(offsets[-1], flat.dtype)
+    for start in range(0, len(lengths), GATHERED):  # the indices take more memory than the ids
+        part = slice(start, start + GATHERED)
+        own = ids[offsets[start] : offsets[min(start + GATHERED, len(lengths))]]
+        shift = np.repeat(starts[part] - offsets[start:-1][:GATHERED], lengths[part])
+        shift += np.arange(offsets[start], offsets[start] + len(own))
+        own[:] = flat[shift]
+    return Rows(ids, offsets)
 
 
 def concatenate(parts):
     """One `Rows` of several."""
     lengths = np.concatenate([part.lengths for part in parts])
     return Rows(np.concatenate([part.ids for part in parts]), offsets_of(lengths))
+
+
+def marked(ids, marks):
+    """Token ids with a mark each, 0 or 1, as one array."""
+    return 2 * ids.astype(np.int32) + marks
 
 
 def rows_of_tokens(tokens, id_of):

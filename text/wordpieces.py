@@ -14,7 +14,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 from cli.console import UserError, reason, say
 from text.files import decode, read_json
-from text.rows import Rows, blocks, concatenate, gather, offsets_of, spans_of, texts_of
+from text.rows import Rows, blocks, concatenate, gather, ids_dtype, offsets_of, spans_of, texts_of
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHUNK = 1 << 15  # texts that are tokenised together
@@ -31,6 +31,7 @@ class WordPieces:
     """
 
     package = "tokenizers"  # on which a text's tokens depend
+    marks_words = False
 
     def __init__(self, tokenizer):
         with _reporting("no tokenizer", "expected the content of a tokenizer.json"):
@@ -54,6 +55,11 @@ class WordPieces:
     def content(self):
         """What a checkpoint keeps: the arguments that make the same vocabulary."""
         return {"tokenizer": self.tokenizer.to_str()}
+
+    @property
+    def dtype(self):
+        """That of encoded ids."""
+        return ids_dtype(len(self))
 
     @property
     def digest(self):

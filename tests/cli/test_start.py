@@ -12,7 +12,7 @@ from conftest import ROOT
 
 def test_what_is_missing_or_too_old_is_a_line_with_the_command(tmp_path, monkeypatch):
     requirements = tmp_path / "requirements.txt"
-    requirements.write_text("pytest==1.0\nnumpy==999.0.1\nno-such-package==1.0\n", encoding="utf-8")
+    requirements.write_text("-r others.txt\npytest==1.0\nnumpy==999.0.1\nno-such-package==1.0\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     problem = installation.problem(requirements)
     assert problem.startswith("numpy ")
@@ -20,11 +20,18 @@ def test_what_is_missing_or_too_old_is_a_line_with_the_command(tmp_path, monkeyp
         " is older than 999.0.1, no-such-package is not installed; install what is needed: "
         "python -m pip install -r requirements.txt"
     )
+    monkeypatch.setattr(sys, "platform", "win32")
+    requirements.write_text('no-such-package==1.0; sys_platform != "win32"\n', encoding="utf-8")
+    assert installation.problem(requirements) is None
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert installation.problem(requirements).startswith("no-such-package is not installed; ")
     assert installation.problem(requirements, (3, 8)) == "Python 3.8 is too old, expected 3.11 to 3.13"
     assert installation.problem() is None
 
 
-@pytest.mark.parametrize("name", ["run.py", "predict.py", "compare.py", "download.py", "utils.py", "pretrain_mlm.py"])
+@pytest.mark.parametrize(
+    "name", ["run.py", "predict.py", "compare.py", "download.py", "utils.py", "pretrain_mlm.py", "serve.py"]
+)
 def test_a_missing_package_is_a_line(name, tmp_path):
     """Without the packages of the environment."""
     arguments = [sys.executable, "-S", ROOT / name]

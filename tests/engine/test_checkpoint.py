@@ -35,7 +35,8 @@ def test_a_checkpoint_is_the_model(tmp_path, name):
     loaded = checkpoint.load(tmp_path / "m.ckpt")
     assert (loaded.name, loaded.classes, loaded.metrics) == (name, ["财经", "房产"], {"dev_loss": 0.5})
     assert (loaded.vocabulary.tokens, loaded.vocabulary.segmenter) == (["好", "学", "<UNK>", "<PAD>"], "space")
-    batch = Batch(torch.tensor([[0, 1, 2]]), torch.tensor([3]), torch.tensor([0]))
+    ends = torch.tensor([[False, True, True]])
+    batch = Batch(torch.tensor([[0, 1, 2]]), torch.tensor([3]), torch.tensor([0]), word_ends=ends)
     torch.testing.assert_close(loaded.model(batch), model(batch), atol=1e-3, rtol=0)
     assert not loaded.model.training
 
@@ -135,7 +136,7 @@ def test_the_newest_of_the_models_asked_for(tmp_path):
 
 
 def test_every_flipped_byte_is_refused_or_harmless(tmp_path):
-    model = saved(tmp_path / "m.ckpt", embed=4, num_filters=2, bigram_vocab=3)
+    model = saved(tmp_path / "m.ckpt", embed=4, num_filters=2, bigram_vocab=3, word_n_grams=0)
     whole, batch = (
         (tmp_path / "m.ckpt").read_bytes(),
         Batch(torch.tensor([[0, 1]]), torch.tensor([2]), torch.tensor([0])),

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from cli.console import UserError
-from conftest import ENVIRONMENT, ROOT, script
+from conftest import ENVIRONMENT, ROOT, sample_rows, script, write_dataset
+from engine import checkpoint
 from engine.device import PRECISIONS, pick_device, precision
 from test_run import weights
 
@@ -85,6 +86,15 @@ def test_two_processes_train_as_one(tiny, encoder, tmp_path, name, settings):
     for key, weight in expected.items():
         apart = (found[key] - weight).abs() > 1e-5  # Adam makes steps of gradients that are all rounding
         assert apart.float().mean() < 0.01, key
+
+
+def test_counts_that_take_two_bytes_are_trained_with_in_two_processes(tmp_path):
+    rows = [(f"第{text}", label) for text, label in sample_rows("train", {0, 1}, 400)]
+    dataset = write_dataset(tmp_path, ["甲", "乙"], rows, rows[:30])
+    arguments = ("--model", "FastText", "--dataset", dataset, "--num_epochs", 1, "--embed", 8, "--device", "cpu")
+    ranks(2, "run.py", *arguments, "--n_gram_vocab", 99)
+    saved = checkpoint.load(dataset / "saved_dict" / "FastText.ckpt", torch.device("cpu"))
+    assert saved.model.counts.dtype == torch.int16
 
 
 def test_two_processes_pre_train_as_one_and_resume(tiny, tmp_path):

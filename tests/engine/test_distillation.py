@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import inside, sample_rows, write_dataset
+from conftest import inside, join_rows, sample_rows, write_dataset
 from engine import resume
 from engine.batches import Batch
 from engine.predictor import Predict
@@ -17,6 +17,7 @@ from models.base import DataSpec
 from models.counts import Counter, Counts
 from models.evidence import Evidence
 from models.tables import keys_of
+from text.labelled import read_split
 
 FLAGS = ("--num_epochs", 2, "--batch_size", 16, "--device", "cpu", "--amp", "off")
 SMALL = (*FLAGS, "--embed", 16, "--n_gram_vocab", 999, "--hidden_size", 32)
@@ -137,7 +138,7 @@ def test_an_interrupted_distillation_resumes_to_the_same_weights(taught, tmp_pat
         patch.setattr(resume.State, "save", interrupt)
         assert distil(taught, tmp_path / "broken", *flags, check=False).returncode == 130
     refused = distil(taught, tmp_path / "broken", *flags, "--resume", "--temperature", 3, check=False)
-    assert "temperature is 2.0 there, 3.0 here" in refused.stderr
+    assert "temperature is 1.0 there, 3.0 here" in refused.stderr
     done = distil(taught, tmp_path / "broken", *flags, "--resume")
     assert "Iter:      2," not in done.stdout
     whole, broken = (cells(tmp_path / name / "saved_dict" / "FastText.ckpt") for name in ("whole", "broken"))
@@ -201,7 +202,7 @@ def test_a_row_without_a_label_has_the_evidence_of_a_text_that_is_not_trained_on
     counter = Counter(2)
     counter.add(keys, np.arange(3).repeat(8), labels)
     module = model_module("FastText")
-    config = module.Config(evidence=2, smoothing=0.3, n_gram_vocab=9, embed=4)
+    config = module.Config(evidence=2, word_n_grams=0, smoothing=0.3, n_gram_vocab=9, embed=4)
     model = Evidence(module.Model(config, DataSpec(2, 9)), config, counter.finish())
     lengths, targets = torch.tensor([4, 4, 3]), torch.full((3, 2), 0.5)
     batch = Batch(tokens, lengths, torch.tensor([-1, 1, -1]), targets=targets)
@@ -222,3 +223,39 @@ def test_n_grams_of_few_rows_can_be_left_out(taught, tmp_path):
         assert Counts.unpacked(n_grams).counts.sum(axis=1).min() == max(rows, 2)
     assert sizes[0][0] > sizes[1][0] == sizes[2][0] == 0
     assert sizes[0][1] == sizes[1][1] > sizes[2][1]
+
+
+def test_several_labels_a_row_have_teachers_too(several, taught, tmp_path, inside_folds, monkeypatch):
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: None)
+    plain = ("run.py", "--model", "FastText", "--dataset", several, *SMALL)
+    inside(*plain, "--output", tmp_path)
+    teacher = tmp_path / "saved_dict" / "FastText.ckpt"
+    texts = [text for text, _ in sample_rows("train", {5}, 30)]
+    (tmp_path / "news.txt").write_text("\n".join([*texts, join_rows("test", 1)[0][0]]), encoding="utf-8")
+    flags = ("--output", tmp_path / "student", "--unlabelled", tmp_path / "news.txt", "--folds", 2)
+    done = inside(*plain, *flags, "--teacher", teacher, "--class_weight", "balanced", "--temperature", 2)
+    assert "news.txt: 30 texts; 1 lines that are in the dataset and 0 blank ones are left out" in done.stderr
+    assert done.stderr.count("On the part: macro F1, with the best thresholds, ") == 2
+    (cache,) = (several / "cache").glob("teachers-*")
+    labels, targets = (np.load(cache / f"{name}.npy").reshape(-1, 3) for name in ("labels", "targets"))
+    assert labels[:120].tolist() == read_split(several, "train")[1].tolist()
+    assert (labels[120:] == -1).all() and len(labels) == 150
+    given = Predict(checkpoint=teacher, device="cpu", amp="off").predict_proba(texts)
+    np.testing.assert_allclose(targets[120:], given, atol=1e-3)
+    tests = []
+    for directory in inside_folds:
+        train, test = (pairs(directory, name) for name in ("train", "test"))
+        assert not {text for text, _ in train} & {text for text, _ in test}
+        tests += test
+    assert sorted(tests) == sorted(pairs(several, "train"))
+    refused = inside(*plain, *flags, "--teacher", taught / "saved_dict" / "FastText.ckpt", check=False)
+    assert "FastText.ckpt predicts one label a row, but rows in" in refused.stderr
+    where = ("--dataset", taught / "d", "--output", tmp_path / "other", "--folds", 2)
+    refused = inside("run.py", "--model", "FastText", *SMALL, *where, "--teacher", teacher, check=False)
+    assert "FastText.ckpt predicts any number of labels a row, but rows in" in refused.stderr
+
+
+def pairs(dataset, name):
+    """A split's texts with their labels as tuples."""
+    texts, labels = read_split(dataset, name)
+    return list(zip(texts, map(tuple, labels.tolist()), strict=True))

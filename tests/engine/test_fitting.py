@@ -36,8 +36,8 @@ def logits_of(model, batches):
 def test_the_svm_is_scikit_learns():
     labels = [0, 1, 2] * 40
     model, train = fitted("SVM", labels, 3)
-    features, order = fitting.matrix(model, train)
-    reference = LinearSVC(C=0.5, tol=1e-6).fit(features, order).decision_function(features)
+    features, row_ids = fitting.feature_matrix(model, train)
+    reference = LinearSVC(C=0.5, tol=1e-6).fit(features, train.labels[row_ids]).decision_function(features)
     found = model.table.weight[:-1].numpy()
     found = features @ found + model.bias.numpy()
     scale = np.linalg.norm(found) / np.linalg.norm(reference)

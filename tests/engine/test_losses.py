@@ -1,10 +1,13 @@
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch.nn import functional as F
 
-from engine.losses import Loss, Tally
+from engine.losses import Loss, MultiLabelTally, Tally, balanced_weights
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -3.0], [1.0, 1.5, 0.2], [0.3, 0.1, 0.9]])
 TARGETS = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.0, 0.0], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3]])  # the second has none
@@ -54,3 +57,67 @@ def test_rows_without_a_label_are_not_counted_as_wrong():
     assert tally.close()[1] == pytest.approx(1 / 3)
     tally.add(LOGITS[2:3], LABELS[2:3], TARGETS[2:3])
     assert tally.close() == (pytest.approx(divergence(2, 1.0), rel=1e-5), 0.0)
+
+
+SETS = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+
+
+def test_the_loss_of_rows_with_any_number_of_labels():
+    expected = [math.log1p(math.exp(-x if y else x)) for x, y in zip(LOGITS.ravel(), SETS.ravel(), strict=True)]
+    assert Loss()(LOGITS, SETS).item() == pytest.approx(sum(expected), rel=1e-6)
+    assert Loss().weight(SETS).item() == 4
+    weights = torch.tensor([2.0, 1.0, 5.0])
+    expected = [
+        (weight if y else 1) * value
+        for weight, y, value in zip(weights.repeat(4).tolist(), SETS.ravel(), expected, strict=True)
+    ]
+    assert Loss(weights)(LOGITS, SETS).item() == pytest.approx(sum(expected), rel=1e-6)
+    smoothed = F.binary_cross_entropy_with_logits(LOGITS, SETS * 0.8 + 0.1, reduction="sum")
+    assert Loss(None, 0.2)(LOGITS, SETS).item() == pytest.approx(smoothed.item(), rel=1e-6)
+
+
+def test_balanced_weights_give_rows_with_a_label_the_weight_of_those_without():
+    labels = np.array([[1, 0, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0]], np.uint8)
+    weights = balanced_weights(SimpleNamespace(labels=labels), 4, "cpu")
+    assert weights[:3].tolist() == pytest.approx([2 / 3, 4, 2 / 3])
+    assert math.isfinite(weights[3])  # no row has it
+
+
+@pytest.mark.parametrize("sizes", [(4,), (1, 3)])
+def test_the_macro_f1_of_batches_is_scikit_learns(sizes):
+    tally = MultiLabelTally("cpu", Loss(), 3)
+    for _ in range(2):  # it starts again after closing
+        for logits, labels in zip(LOGITS.split(sizes), SETS.split(sizes), strict=True):
+            tally.add(logits, labels)
+        loss, score = tally.close()
+        assert loss == pytest.approx(Loss()(LOGITS, SETS).item() / 4)
+        assert score == pytest.approx(f1_score(SETS, LOGITS > 0, average="macro"))
+
+
+UNKNOWN = torch.tensor([[1, 0, 1], [0, 0, 0], [-1, -1, -1], [0, 1, 0]])  # the labels of the third row are not known
+GIVEN = torch.tensor([[0.9, 0.2, 0.8], [0.0, 0.0, 0.0], [0.4, 0.6, 0.1], [0.2, 1.0, 0.3]])  # the second row has none
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([2.0, 1.0, 5.0])])
+def test_the_loss_of_any_number_of_labels_with_teachers(weights):
+    def entropy(row, wanted, temperature=1.0):
+        values = LOGITS[row] / temperature
+        return F.binary_cross_entropy_with_logits(values, wanted, pos_weight=weights, reduction="sum").item()
+
+    def taught(row):
+        powers = GIVEN[row].sqrt(), (1 - GIVEN[row]).sqrt()
+        return 4 * entropy(row, powers[0] / sum(powers), 2.0)
+
+    loss = Loss(weights, teacher_share=0.3, temperature=2.0)
+    own = {row: entropy(row, UNKNOWN[row].float()) for row in (0, 1, 3)}
+    expected = own[1] + taught(2) + sum(0.7 * own[row] + 0.3 * taught(row) for row in (0, 3))
+    assert loss(LOGITS, UNKNOWN, GIVEN).item() == pytest.approx(expected, rel=1e-5)
+    parts = [(LOGITS[part], UNKNOWN[part], GIVEN[part]) for part in (slice(0, 1), slice(1, 4), slice(0, 0))]
+    torch.testing.assert_close(sum(loss(*part) for part in parts), loss(LOGITS, UNKNOWN, GIVEN))
+    assert loss.weight(UNKNOWN, GIVEN).item() == 4
+
+
+def test_rows_whose_labels_are_not_known_are_not_in_the_macro_f1():
+    tally, known = MultiLabelTally("cpu", Loss(teacher_share=0.5), 3), [0, 1, 3]
+    tally.add(LOGITS, UNKNOWN, GIVEN)
+    assert tally.close()[1] == pytest.approx(f1_score(UNKNOWN[known], LOGITS[known] > 0, average="macro"))

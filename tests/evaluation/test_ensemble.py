@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from cli.console import UserError
 from conftest import here, inside, write_dataset
@@ -135,6 +136,59 @@ def test_members_of_other_classes_are_named(members, tiny, tmp_path, monkeypatch
     names = tiny / "data" / "class.txt"
     assert str(error.value) == f"members with other classes than {names} (财经, 房产, 股票): {other} (好, 坏)"
     assert not (tmp_path / "e.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("members", "labels", "expected"),
+    [
+        ([[0.9, 0.1], [0.1, 0.9]], [1, 0], [1, 0]),
+        ([[0.9, 0.3, 0.4], [0.4, 0.6, 0.1]], [1, 1, 0], [0.5, 0.5]),  # each has a row at the wrong place
+        ([[0.6, 0.9], [0.7, 0.1]], [0, 1], [1, 0]),  # the threshold may be above 0.5
+        ([[0.6, 0.4], [0.9, 0.1]], [1, 0], [0, 1]),  # equal F1: less loss
+    ],
+)
+def test_members_are_chosen_by_the_macro_f1_of_any_number_of_labels(members, labels, expected):
+    found = np.repeat(np.array(members, np.float32)[..., None], 2, axis=2)
+    weights = select(found, np.repeat(np.array(labels, np.uint8)[:, None], 2, axis=1))
+    if expected == [0.5, 0.5]:
+        first, second, wrong = np.tensordot(weights, found, 1)[:, 0]
+        assert min(first, second) > wrong and (weights > 0).all()
+    else:
+        assert weights.tolist() == expected
+
+
+def test_an_ensemble_of_any_number_of_labels(several, members, tmp_path, monkeypatch, capsys):
+    for model in ("SVM", "NBSVM"):
+        inside("run.py", "--model", model, "--dataset", several, "--output", tmp_path, "--device", "cpu")
+    path, files = tmp_path / "e.ckpt", [checkpoint.path_of(tmp_path, model) for model in ("SVM", "NBSVM")]
+    flags = ("--dataset", several, "--checkpoint", path, "--output", tmp_path / "report", "--device", "cpu")
+    here(monkeypatch, ensemble.main, "--members", *files, *flags)
+    printed = capsys.readouterr().out
+    content = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert f"Val F1: {content['dev_macro_f1']:>6.2%}" in printed
+    assert f"Test Micro F1: {content['test']['micro_f1']:>6.2%}" in printed
+    saved = checkpoint.load(path)
+    assert saved.multi_label and saved.metrics == {"dev_macro_f1": content["dev_macro_f1"]}
+    assert content["calibration"]["temperatures"] == saved.calibration.temperatures.tolist()
+    predictor, (texts, labels) = Predict(checkpoint=path, device="cpu"), read_split(several, "dev")
+    shares = dict(zip([member.name for member in saved.members], saved.shares, strict=True))
+    alone = {name: Predict(name, tmp_path, device="cpu").predict_proba(texts) for name in shares}
+    mean = sum(share * alone[name] for name, share in shares.items())
+    assert predictor.predict_proba(texts) == pytest.approx(saved.calibration.of_mean(mean), abs=1e-6)
+    predicted = predictor.saved.calibration.predicted(predictor.predict_proba(texts))
+    assert f1_score(labels, predicted, average="macro") == pytest.approx(content["dev_macro_f1"])
+    assert predictor.predict_proba([""]).tolist() == [[0, 0, 0]] and predictor.predict("") == []
+    rows = [line.split("\t") for line in (tmp_path / "report" / "predictions.tsv").read_text("utf-8").splitlines()[1:]]
+    assert predictor.predict_list([row[0] for row in rows]) == [list(filter(None, row[2].split(","))) for row in rows]
+    assert (tmp_path / "report" / "confusion_matrix.png").exists()
+    with pytest.raises(
+        UserError, match=r"SVM\.ckpt predicts one label a row, but rows in .* any number of labels; use"
+    ):
+        here(monkeypatch, ensemble.main, "--members", members[1], *flags)
+    content = checkpoint.read(path)
+    checkpoint.write(path, {name: value for name, value in content.items() if name != "calibration"})
+    with pytest.raises(UserError, match="is an ensemble whose members do not fit each other"):
+        checkpoint.load(path)
 
 
 @pytest.mark.parametrize(

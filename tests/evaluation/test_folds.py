@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from cli.console import UserError
-from evaluation.folds import HeldOut, parts_of
+from engine.distillation import mean_of
+from evaluation.folds import HeldOut, parts_of, strata_of
 
 
 def test_equal_texts_are_in_one_part_and_classes_in_all():
@@ -32,3 +33,18 @@ def test_probabilities_come_in_the_order_of_the_rows_whatever_the_parts():
             blocks = list(HeldOut(parts, teachers, "").blocks(size))
             assert len(blocks) == -(-50 // size)
             np.testing.assert_allclose(np.concatenate(blocks), expected, atol=2e-3)
+
+
+def test_the_stratum_of_a_row_is_its_rarest_label():
+    labels = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0], [1, 0, 1], [1, 1, 1]], np.uint8)
+    assert strata_of(labels).tolist() == [1, 0, 2, 3, 2, 1]
+    assert strata_of(np.array([2, 0, 1])).tolist() == [2, 0, 1]
+
+
+def test_the_mean_of_any_number_of_labels_leaves_out_teachers_without_tokens():
+    first = np.array([[0.2, 0.9], [0.0, 0.0], [0.0, 0.0], [1e-9, 1e-9]], np.float32)
+    second = np.array([[0.4, 0.7], [0.3, 0.1], [0.0, 0.0], [1e-9, 1e-9]], np.float32)
+    found = mean_of([first, second])
+    np.testing.assert_allclose(found[:3], [[0.3, 0.8], [0.3, 0.1], [0, 0]], atol=1e-6)
+    assert found[3].astype(np.float16).all()  # a row with teachers is not all 0
+    assert not found[2].any()

@@ -8,6 +8,7 @@ import pytest
 from evaluation import leaderboard
 from evaluation.leaderboard import median_run, rank, right_rows, row_of, summary, table
 from evaluation.significance import holm, mcnemar, pareto
+from text.hierarchy import Hierarchy
 
 
 def test_mean_and_sample_standard_deviation():
@@ -96,7 +97,7 @@ def test_the_run_of_median_accuracy():
     assert [median_run(runs[:n])["seed"] for n in (1, 2, 3, 4)] == [1, 2, 3, 3]
 
 
-def competitor(directory, name, kind, accuracies, p50):
+def competitor(directory, name, kind, accuracies, p50, hierarchy=None):
     """A row of runs that have the first rows of 1,000 right."""
     runs = []
     for seed, accuracy in enumerate(accuracies, 1):
@@ -106,7 +107,7 @@ def competitor(directory, name, kind, accuracies, p50):
         result |= {"peak_memory_mb": 500.0 + seed if kind != "baseline" else None, "plan": {"parameters": {"C": 0.5}}}
         runs.append({"seed": seed, "predictions": str(path), **result})
     speed = {"rows_per_second": 12345.6, "p50_ms": p50, "p99_ms": 2 * p50, "parameters": 1234567, "bytes": 2500000}
-    return row_of(name, kind, runs, speed | {"device": "cpu"})
+    return row_of(name, kind, runs, speed | {"device": "cpu"}, hierarchy)
 
 
 def test_the_table_the_data_and_the_picture(tmp_path):
@@ -169,6 +170,14 @@ def test_linear_models_have_a_column_of_p_values(tmp_path):
         ["<0.001", "<0.001", "<0.001"],
     ]
     assert rows[0]["against"]["SVM"]["p"] == pytest.approx(2**-6)
+
+
+def test_a_hierarchy_has_a_column(tmp_path):
+    row = competitor(tmp_path, "TextCNN", "network", [0.9], 1.5, Hierarchy(["好", "坏"]))
+    assert row["hierarchical_f1"]["values"] == [0.9]
+    heads, _, cells = table(rank([row]))
+    assert heads.startswith("| model | accuracy, % | macro F1, % | hierarchical F1, % | p against the best |")
+    assert cells.startswith("| TextCNN ◆ | 90.00 | 89.00 | 90.00 | best |")
 
 
 def test_one_run_of_one_model_is_a_leaderboard(tmp_path):

@@ -31,7 +31,7 @@ def test_wrong_rows_stand_first_the_most_confident_before_the_others(tmp_path):
 def test_pictures_are_drawn(tmp_path, count, recwarn):
     classes = [f"{name}{i}" for i, name in enumerate(["财经", "房产", "股票"] * 20)][:count]
     report.draw_confusion_matrix(tmp_path, np.eye(count, dtype=int) * 5, classes)
-    report.draw_losses(tmp_path, [{"step": 1, "train_loss": 2.0, "dev_loss": 1.5}])
+    report.draw_losses(tmp_path, [{"step": 1, "train_loss": 2.0, "dev_loss": 1.5}], 1)
     for name in ("confusion_matrix.png", "loss.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
     assert not [warning for warning in recwarn if "missing from" in str(warning.message)]  # a glyph without a font

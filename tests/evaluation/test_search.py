@@ -2,8 +2,8 @@
 
 import json
 import re
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,7 +27,8 @@ def play(monkeypatch, play_trial):
     def call(command, log, what, watch):
         output = Path(command[command.index("--output") + 1])
         percents, mb = play_trial(int(output.name.removeprefix("trial-")))
-        batch_size = int(command[command.index("--batch_size") + 1]) if "--batch_size" in command else 512
+        batch_size = int(command[command.index("--batch_size") + 1]) if "--batch_size" in command else 0
+        batch_size = batch_size or model_module("FastText").Config.batch_size_for(90)
         for directory in ("saved_dict", "log"):
             (output / directory).mkdir(exist_ok=True)
         for epoch, percent in enumerate(percents, 1):
@@ -149,13 +150,16 @@ def test_a_trial_that_is_interrupted_is_continued_with_its_flags(tiny, tmp_path,
 
 
 def test_the_search_ends_at_its_time(tiny, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(search, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
     def trial(number):
-        time.sleep(0.2 if number == 2 else 0)
+        clock[0] += 10 if number == 2 else 0
         return [50], 0.5
 
     play(monkeypatch, trial)
     found = open_search(tiny, tmp_path)
-    found.run(0.15, 20)
+    found.run(9, 20)
     assert [trial.state.name for trial in found.study.trials].count("RUNNING") == 1
 
 

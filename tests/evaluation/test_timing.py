@@ -1,4 +1,4 @@
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,15 +9,18 @@ def test_rows_and_single_calls_are_timed(monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 0.02)
     monkeypatch.setattr(timing, "CALLS", 20)
     monkeypatch.setattr(timing, "WARM_UP", 2)
-    seen = []
+    clock, seen = [0.0], []
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def many(texts):
+        clock[0] += 0.0001 * len(texts)
 
     def one(text):
         seen.append(text)
-        time.sleep(0.002)
+        clock[0] += 0.002 if len(seen) < 22 else 0.004
 
-    measured = timing.measure(lambda texts: time.sleep(0.0001 * len(texts)), one, [f"{i}" for i in range(100)])
-    assert 3000 < measured["rows_per_second"] < 10000
-    assert 2 <= measured["p50_ms"] <= measured["p99_ms"]
+    measured = timing.measure(many, one, [f"{i}" for i in range(100)])
+    assert measured == pytest.approx({"rows_per_second": 10000, "p50_ms": 2, "p99_ms": 3.62})
     assert len(seen) == 22
 
 

@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from tests.conftest import sample_rows, write_dataset, write_encoder
+from tests.conftest import join_rows, sample_rows, write_dataset, write_encoder
 from tests.fuzz import targets
 
 CLASSES = ("财经", "房产", "股票")
@@ -20,11 +20,19 @@ def write_base(directory):
     """Writes the undamaged files into a directory, the same each time."""
     rows = [sample_rows(name, {0, 1, 2}, count) for name, count in (("train", 90), ("dev", 30), ("test", 30))]
     write_dataset(directory / "dataset", CLASSES, *rows)
+    write_several(directory / "several")
     write_texts(directory, [text for text, _ in rows[0]])
+    write_labelled(directory, [(i, text.replace(",", "，"), CLASSES[label]) for i, (text, label) in enumerate(rows[0])])
     write_vectors(directory / "vectors", directory / "dataset")
     write_saved(directory)
     for kind in ("Bert", "Electra", "Albert", "Ernie"):
         write_encoders(directory / "encoders" / kind.lower(), kind)
+
+
+def write_several(directory):
+    """A dataset of any number of labels a row."""
+    write_dataset(directory, CLASSES, *(join_rows(*part) for part in (("train", 90), ("dev", 30), ("test", 30))))
+    (directory / "data" / "dataset.json").write_text('{"multi_label": true}', encoding="utf-8")
 
 
 def write_texts(directory, texts):
@@ -37,6 +45,19 @@ def write_texts(directory, texts):
         (directory / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     lines = [json.dumps({"id": i, "text": text, "tags": ["x"]}, ensure_ascii=False) for i, text in enumerate(texts)]
     (directory / "input.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def write_labelled(directory, rows):
+    """Labelled rows, of an id, a text and a class, as tables, as JSON and in fastText's format."""
+    columns = ("id", "text", "label")
+    for name, mark in (("labelled.csv", ","), ("labelled.tsv", "\t")):
+        lines = "".join(f"{mark.join(map(str, row))}\n" for row in (columns, *rows))
+        (directory / name).write_text(lines, encoding="utf-8")
+    lines = [json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows]
+    (directory / "labelled.json").write_text(f"[{', '.join(lines)}]", encoding="utf-8")
+    (directory / "labelled.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lines = "".join(f"__label__{label} {text}\n" for _, text, label in rows)
+    (directory / "labelled.txt").write_text(lines, encoding="utf-8")
 
 
 def write_vectors(directory, dataset):
@@ -53,7 +74,7 @@ def write_vectors(directory, dataset):
 
 
 def write_saved(directory):
-    """Checkpoints and states: those of an earlier version, in the fixtures, and those of today."""
+    """Checkpoints of an earlier version, in the fixtures, and of today; states of today: others have other defaults."""
     checkpoints, states = directory / "checkpoints", directory / "states"
     checkpoints.mkdir()
     states.mkdir()
@@ -61,12 +82,13 @@ def write_saved(directory):
         shutil.copyfile(path, checkpoints / path.name)
         targets.save_again(path, checkpoints / f"{path.stem}-new.ckpt")
     for model in targets.TRAINING:
-        shutil.copyfile(targets.FIXTURES / f"{model}.resume", states / f"{model}.resume")
         checkpoint, state = targets.save_state(directory, directory / "run", model)
         shutil.copyfile(checkpoint, checkpoints / f"{model}-new.ckpt")
         content = targets.read_saved(state)
         content["progress"] |= {"log": "2026-01-01_00.00.00", "seconds": 1.0}  # which are other ones each time
         targets.write_saved(states / f"{model}-new.resume", content, sealed=True)
+    labels = targets.train_linear(directory / "several", directory / "run")
+    shutil.copyfile(labels, checkpoints / "SVM-labels-new.ckpt")
     shutil.rmtree(directory / "run")
 
 

@@ -113,7 +113,8 @@ def other_checkpoint(rng, tree):
     """The content of a checkpoint with a change that keeps it readable."""
     if rng.random() < 0.4:
         return change_saved(rng, tree)
-    part = rng.choice(("fields", "config", "config", "weights", "weights", "vocabulary", "classes", "model", "encoder"))
+    parts = ("fields", "config", "config", "weights", "weights", "vocabulary", "classes", "model", "encoder")
+    part = rng.choice((*parts, "calibration"))
     if part == "fields":
         return other_fields(rng, tree)
     if part == "config":
@@ -130,6 +131,11 @@ def other_checkpoint(rng, tree):
     if part == "encoder":
         tree["encoder"], what = change_config(rng, tree["encoder"] or {"model_type": "bert", "hidden_size": 4})
         return tree, f"encoder {what}"
+    if part == "calibration":
+        rows = {name: torch.tensor([0.5, value]) for name, value in (("confidences", 1), ("of_labels", 0))}
+        rows |= {name: torch.tensor([0, 1], dtype=torch.int32) for name in ("predicted", "labels")}
+        tree["calibration"], what = change_saved(rng, {"temperature": 1.5} | rows)
+        return tree, f"calibration {what}"
     if part == "model":
         tree["model"] = rng.choice(
             ("TextRNN", "DPCNN", "Transformer", "bert", "ERNIE", "../run", "base", "", ["TextCNN"])

@@ -1,4 +1,4 @@
-"""Text files with changes: datasets, texts to predict, vectors as text, a corpus. Some of them are packed."""
+"""Text files with changes: texts to predict, vectors as text, a corpus. Some of them are packed."""
 
 import bz2
 import contextlib
@@ -8,20 +8,14 @@ import gzip
 import io
 import json
 import os
-import shutil
 from typing import NamedTuple
 
 from tests.fuzz.mutations import DEEP, ODD_NUMBERS, ODD_TEXTS, change_tree, damage_bytes, damage_text, recode, to_json
 
 PACKERS = {".gz": lambda content: gzip.compress(content, mtime=0), ".bz2": bz2.compress}
-FLAGS = (
-    [],
-    ["--word"],
-    ["--word", "--segmenter", "space"],
-    ["--max_vocab", "1"],
-    ["--pad_size", "1"],
-    ["--class_weight", "balanced"],
-)
+
+
+ENCODINGS = (None,) * 8 + ("utf-8", "gb18030", "utf-16", "utf-7", "idna", "rot13", "")  # of --encoding
 
 
 class Case(NamedTuple):
@@ -49,22 +43,6 @@ def files_of(base):
     """The contents of the undamaged files."""
     paths = (path for path in sorted(base.rglob("*")) if path.is_file() and "cache" not in path.parts)
     return [path.read_bytes() for path in paths]
-
-
-def dataset(rng, base, directory, name):
-    """A dataset in which the file of this name is changed."""
-    shutil.copytree(base / "dataset", directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache"))
-    path = directory / "data" / name
-    options = {"flags": rng.choice(FLAGS)}
-    way = rng.random()
-    if way < 0.02:
-        return Case("unchanged", options)
-    if way < 0.06:
-        return Case(replace_file(rng, path), options)
-    change = class_lines if name == "class.txt" else row_lines
-    content, what = change_text(rng, path.read_bytes(), base, change)
-    path.write_bytes(content)
-    return Case(what, options)
 
 
 def change_text(rng, content, base, change):
@@ -106,43 +84,6 @@ def move_lines(rng, lines):
     else:
         lines[place:place] = [rng.choice(("", " ", "\t", "\r"))] * rng.choice((1, 5000))
     return f"lines {action} at {place}"
-
-
-def class_lines(rng, lines):
-    """Changes the names in a class.txt."""
-    action = rng.choice(("move", "odd", "odd", "numbers", "many", "tab"))
-    if action == "move" or not lines:
-        return move_lines(rng, lines)
-    place = rng.randrange(len(lines))
-    if action == "odd":
-        lines[place] = odd_text(rng)
-        return f"class {place} is {lines[place]!r:.40}"
-    if action == "numbers":
-        lines[:] = [str(i + rng.choice((0, 1))) for i in range(len(lines))]
-    elif action == "many":
-        lines += [f"类{i}" for i in range(rng.choice((300, 20_000)))]
-    else:
-        lines[place] += "\t" + odd_text(rng)
-    return f"classes: {action}"
-
-
-def row_lines(rng, lines):
-    """Changes the rows of a labelled file."""
-    action = rng.choice(("move", "label", "label", "text", "tab", "no tab"))
-    if action == "move" or not lines:
-        return move_lines(rng, lines)
-    place = rng.randrange(len(lines))
-    text, _, label = lines[place].partition("\t")
-    odd = odd_text(rng)
-    if action == "label":
-        lines[place] = f"{text}\t{odd}"
-    elif action == "text":
-        lines[place] = f"{odd}\t{label}"
-    elif action == "tab":
-        lines[place] = f"{text}\t{odd}\t{label}"
-    else:
-        lines[place] = text + odd
-    return f"{action} of row {place}: {odd!r:.40}"
 
 
 def text_lines(rng, lines):
@@ -214,7 +155,7 @@ def text_file(rng, base, directory, name, change):
 
 
 def table(rng, base, directory, name):
-    """A .csv or .tsv file of texts to predict, read with a column that may not be there."""
+    """A .csv or .tsv file, read with a column that may not be there, and perhaps with an encoding that is named."""
     delimiter = "," if name.endswith(".csv") else "\t"
     rows = list(csv.reader(io.StringIO((base / name).read_text(encoding="utf-8")), delimiter=delimiter))
     done = []
@@ -244,11 +185,11 @@ def table(rng, base, directory, name):
         done = [what]
     name, what = packed(rng, base, directory, name, content, ", ".join(done))
     column = rng.choice(("text",) * 9 + ("title", "字", "x" * 5000))
-    return Case(what, {"name": name, "column": column})
+    return Case(what, {"name": name, "column": column, "encoding": rng.choice(ENCODINGS)})
 
 
 def json_lines(rng, base, directory, name):
-    """A .jsonl file of texts to predict."""
+    """A .jsonl file."""
     lines = (base / name).read_bytes().splitlines()
     done = []
     for _ in range(rng.choice((1, 1, 2, 5))):
@@ -264,3 +205,21 @@ def json_lines(rng, base, directory, name):
         done = [what]
     name, what = packed(rng, base, directory, name, content, ", ".join(done))
     return Case(what, {"name": name, "column": rng.choice(("text",) * 9 + ("title",))})
+
+
+def json_array(rng, base, directory, name):
+    """A .json file with an array of objects."""
+    tree, done = json.loads((base / name).read_bytes()), []
+    if rng.random() < 0.5:
+        tree, what = change_tree(rng, tree)
+        done.append(what)
+    elif rng.random() < 0.5:
+        place = rng.randrange(len(tree))
+        tree[place] = {"text": odd_text(rng), "label": rng.choice((DEEP, tree[place]))}
+        done.append(f"object {place} is {tree[place]!r:.40}")
+    content = to_json(rng, tree).replace(b"}, {", rng.choice((b"}, {", b"},\r\n{", b"}{", b"},\n,{", b"}\n]{")))
+    if rng.random() < 0.3:
+        content, what = change_text(rng, content.decode("utf-8", "replace").encode(), base, text_lines)
+        done.append(what)
+    name, what = packed(rng, base, directory, name, content, ", ".join(done))
+    return Case(what, {"name": name})

@@ -207,7 +207,7 @@ def damage_text(rng, text):
 
 def recode(rng, text):
     """A text's bytes in another encoding or with other line ends."""
-    encoding = rng.choice(("utf-16", "utf-16-le", "utf-8-sig", "gb18030", "big5", "utf-32", "utf-7"))
+    encoding = rng.choice(("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "gb18030", "big5", "utf-32", "utf-7"))
     ends = rng.choice(("\n", "\r\n", "\r", "\n\n", "\u2028", "\x00\n"))
     content = text.replace("\n", ends).encode(encoding, "replace")
     return content, f"encoded as {encoding} with line ends {ends!r}"

@@ -6,6 +6,7 @@ or what must be the same for a damaged file as for the file before the damage.
 
 import contextlib
 import functools
+import json
 import shutil
 import sys
 import tempfile
@@ -16,15 +17,21 @@ import numpy as np
 import torch
 
 import predict
+import prepare
 import pretrain_mlm
 import pretrain_run
 import run
+from cli.console import UserError
 from cli.files import ROOT
 from engine import checkpoint, resume
 from engine.batches import infer
-from engine.predictions import Lines
+from engine.explanation import Explanation
+from engine.novelty import Novelty
+from engine.predictions import Lines, MultiLabelLines
 from engine.predictor import Predict
+from engine.thresholds import describe_label_thresholds, describe_threshold
 from text import vectors
+from text.labelled import read_split
 from text.vocabulary import Vocabulary
 from text.wordpieces import read_vocab_file, write_wordpieces
 
@@ -45,6 +52,10 @@ class Stopped(Exception):
 
 class NotFinite(Exception):
     """A file was accepted whose predictions are no numbers."""
+
+
+class Unreadable(Exception):
+    """prepare.py has written a dataset that the training does not accept, or that has too many rows."""
 
 
 def call(main, *args):
@@ -97,6 +108,35 @@ def predict_texts(directory, base, options):
     call(predict.main, *network, "--input", directory / options["name"], *column, "--output", directory / name)
 
 
+def prepare_rows(directory, base, options):
+    """Makes a dataset of a file as prepare.py does, and reads it."""
+    named = (("text", "column"), ("sheet", "sheet"), ("encoding", "encoding"))
+    flags = [item for flag, key in named if options.get(key) is not None for item in (f"--{flag}", options[key])]
+    call(prepare.main, directory / options["name"], *flags, "--output", directory / "out", "--no_check")
+    try:
+        texts = [set(read_split(directory / "out", name)[0]) for name in prepare.SPLITS]
+    except UserError as error:
+        raise Unreadable(error) from error
+    if len(set.union(*texts)) < sum(map(len, texts)):
+        raise Unreadable("a text in two splits")
+
+
+def check_dataset(directory, base, options):
+    """Checks a dataset as prepare.py does, and reads the report and the cleaned copy."""
+    with contextlib.suppress(SystemExit):  # the exit status of leaks
+        call(prepare.main, "--check", directory / "dataset", "--fix", "suspects")
+    report = json.loads((directory / "dataset" / "log" / "check" / "check.json").read_text(encoding="utf-8"))
+    copy = directory / "dataset_fixed"
+    if not copy.exists():
+        return
+    try:
+        sizes = {name: len(read_split(copy, name)[0]) for name in prepare.SPLITS}
+    except UserError as error:
+        raise Unreadable(error) from error
+    if any(sizes[name] > report["rows"][name] for name in sizes):
+        raise Unreadable("a cleaned copy with more rows")
+
+
 def predict_with(directory, base, options):
     """Classifies texts with a checkpoint. Returns the classes and the probabilities."""
     return classify(directory / "model.ckpt")
@@ -105,9 +145,17 @@ def predict_with(directory, base, options):
 def classify(path):
     predictor = Predict(checkpoint=path, device="cpu", amp="off")
     probabilities = predictor.predict_proba(TEXTS)
-    for format in ("tsv", "jsonl"):
-        lines = Lines(format, predictor.classes, 2 if len(predictor.classes) > 1 else None)
+    explanation = Explanation(predictor)
+    columns = {"novelty": Novelty(predictor), "spans": explanation.spans}
+    calibration, tree = predictor.saved.calibration, predictor.hierarchy
+    classes, sure = tree.classes, functools.partial(tree.answer, threshold=0.5)
+    for format, show in (("tsv", explanation.colours), ("jsonl", None), ("html", explanation.marks)):
+        if predictor.saved.multi_label:
+            lines = MultiLabelLines(format, classes, None, 0.5, calibration.predicted, columns, show)
+        else:
+            lines = Lines(format, tree.names, 2 if len(classes) > 1 else None, sure, columns, show)
         lines(TEXTS, probabilities).encode("utf-8", "backslashreplace")
+    (describe_label_thresholds if predictor.saved.multi_label else describe_threshold)(calibration, 0.5, classes)
     predictor.predict_list(TEXTS)
     if not np.isfinite(probabilities).all():
         raise NotFinite("probabilities")
@@ -198,6 +246,12 @@ def save_state(base, directory, model):
             *TRAINING[model],
         )
     return [directory / "saved_dict" / f"{model}.{end}" for end in ("ckpt", "resume")]
+
+
+def train_linear(dataset, directory):
+    """Trains an SVM to its end. Returns the path of the checkpoint."""
+    call(run.main, "--model", "SVM", "--dataset", dataset, "--output", directory, *COMMON)
+    return directory / "saved_dict" / "SVM.ckpt"
 
 
 def write_tokenizer(directory):

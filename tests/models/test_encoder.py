@@ -11,14 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cli.console import UserError
-from conftest import assert_close, batches_of, pieces, write_encoder
+from conftest import CLASSES, assert_close, batches_of, build_encoder, pieces, write_encoder
 from engine.batches import Batch
 from models import ENCODERS, model_module
 from models.base import DataSpec
+from models.encoder import fit_to_encoder
 from models.encoder_files import fits_weights, read_config, weights_file
 
 MODEL_TYPES = ("Bert", "Ernie", "Electra", "Albert")
-CLASSES = 3
 
 
 @pytest.fixture(scope="session")
@@ -30,15 +30,6 @@ def kinds(tmp_path_factory):
     return directories
 
 
-def build(name, directory, loaded=True, **settings):
-    torch.manual_seed(0)
-    module, found = model_module(name), read_config(directory)
-    model = module.Model(module.Config(**settings), DataSpec(CLASSES, found["vocab_size"], found))
-    if loaded:
-        model.embedding.load(directory)
-    return model.eval()
-
-
 def batch_of(lengths, pad_to=0):
     rng = np.random.default_rng(0)
     ids = rng.integers(5, len(pieces()), sum(lengths)).astype(np.int32)
@@ -48,7 +39,7 @@ def batch_of(lengths, pad_to=0):
 
 @torch.no_grad()
 def test_bert_gives_the_logits_of_transformers(encoder):
-    model = build("bert", encoder)
+    model = build_encoder("bert", encoder)
     theirs = transformers.BertForSequenceClassification.from_pretrained(encoder, num_labels=CLASSES).eval()
     theirs.classifier.load_state_dict(model.classifier.state_dict())
     batch = batch_of([9, 30, 2, 17], pad_to=40)
@@ -87,8 +78,8 @@ def test_each_form_of_the_files_loads_the_same_weights(kinds, tmp_path, kind, fi
         del config["model_type"]
     (tmp_path / settings).write_text(json.dumps(config), encoding="utf-8")
     assert read_config(tmp_path)["model_type"] == own
-    expected = build("bert", directory).embedding.body.state_dict()
-    loaded = build("bert", tmp_path).embedding.body.state_dict()
+    expected = build_encoder("bert", directory).embedding.body.state_dict()
+    loaded = build_encoder("bert", tmp_path).embedding.body.state_dict()
     assert loaded.keys() == expected.keys()
     for name, weight in expected.items():
         assert torch.equal(loaded[name], weight), name
@@ -99,7 +90,7 @@ def test_weights_in_several_files_and_in_half_precision(kinds, tmp_path):
     model = transformers.BertModel.from_pretrained(kinds["Bert"])
     model.half().save_pretrained(tmp_path, max_shard_size="40KB")
     assert (tmp_path / "model.safetensors.index.json").exists()
-    loaded = build("bert", tmp_path).embedding.body.state_dict()
+    loaded = build_encoder("bert", tmp_path).embedding.body.state_dict()
     for name, weight in model.state_dict().items():
         assert torch.equal(loaded[name], weight.float()), name
 
@@ -108,7 +99,7 @@ def test_weights_in_several_files_and_in_half_precision(kinds, tmp_path):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_each_head_on_each_kind(kinds, kind, name):
     """Padding changes nothing, and every weight learns."""
-    model = build(name, kinds[kind], **({"rnn_hidden": 8} if "RCNN" in name else {}))
+    model = build_encoder(name, kinds[kind], **({"rnn_hidden": 8} if "RCNN" in name else {}))
     batch = batch_of([30, 11, 5, 2])
     with torch.no_grad():
         together = model(batch)
@@ -122,14 +113,14 @@ def test_each_head_on_each_kind(kinds, kind, name):
 
 
 def test_widths_follow_the_encoder(kinds):
-    assert build("bert_RNN", kinds["Bert"]).lstm.forwards[1].hidden_size == 32
-    assert build("bert_LayerAtt", kinds["Bert"]).scores.shape == (4,)
-    assert build("bert_RCNN", kinds["Bert"]).classifier.in_features == 2 * 256 + 32
+    assert build_encoder("bert_RNN", kinds["Bert"]).lstm.forwards[1].hidden_size == 32
+    assert build_encoder("bert_LayerAtt", kinds["Bert"]).scores.shape == (4,)
+    assert build_encoder("bert_RCNN", kinds["Bert"]).classifier.in_features == 2 * 256 + 32
 
 
 @torch.no_grad()
 def test_the_classifier_on_layers_weighs_all_of_them(kinds):
-    model = build("bert_LayerAtt", kinds["Bert"])
+    model = build_encoder("bert_LayerAtt", kinds["Bert"])
     batch = batch_of([7, 4])
     mask = batch.mask[:, None, None]
     layers = model.embedding.body(batch.tokens, attention_mask=mask, output_hidden_states=True).hidden_states
@@ -140,10 +131,10 @@ def test_the_classifier_on_layers_weighs_all_of_them(kinds):
 
 def test_an_encoder_without_a_pooler(kinds, tmp_path, capsys):
     transformers.BertForMaskedLM.from_pretrained(kinds["Bert"]).save_pretrained(tmp_path)
-    build("bert_CNN", tmp_path)
+    build_encoder("bert_CNN", tmp_path)
     assert "pooler" not in capsys.readouterr().err
     for directory in (tmp_path, kinds["Electra"]):
-        model = build("bert", directory)
+        model = build_encoder("bert", directory)
         assert " has no pooler" in capsys.readouterr().err
         assert model(batch_of([4])).shape == (1, CLASSES)
 
@@ -175,22 +166,23 @@ def edit(directory, **changes):
 def test_settings_that_do_not_fit(copy, changes, message):
     edit(copy, **changes)
     with pytest.raises(UserError, match=message):
-        build("bert", copy)
+        build_encoder("bert", copy)
 
 
 def test_settings_that_change_nothing(copy, kinds):
     edit(copy, return_dict=False, use_return_dict=False, output_hidden_states=True)
     path = copy / "config.json"
     path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
-    torch.testing.assert_close(build("bert", copy)(batch_of([4])), build("bert", kinds["Bert"])(batch_of([4])))
+    found, expected = (build_encoder("bert", path)(batch_of([4])) for path in (copy, kinds["Bert"]))
+    torch.testing.assert_close(found, expected)
 
 
 def test_an_ernie_without_its_tasks_is_refused(tmp_path):
     write_encoder(tmp_path, "Ernie", use_task_id=True)
-    build("bert", tmp_path)
+    build_encoder("bert", tmp_path)
     edit(tmp_path, use_task_id=False)
     with pytest.raises(UserError, match=r"config.json beside it does not describe: .*task_type_embeddings"):
-        build("bert", tmp_path)
+        build_encoder("bert", tmp_path)
 
 
 def test_settings_as_paddle_writes_them(copy):
@@ -201,14 +193,14 @@ def test_settings_as_paddle_writes_them(copy):
 def test_weights_of_something_else_are_listed(copy):
     save_file({"gpt.weight": torch.zeros(2)}, copy / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match=r"lacks \d+ weights of the encoder: embeddings.*; it has gpt.weight"):
-        build("bert", copy)
+        build_encoder("bert", copy)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_missing_file(copy, name):
     (copy / name).rename(copy / f"{name}.1")
     with pytest.raises(UserError, match=rf"copy has no {name} .*it contains: .*{name}.1.*python download.py bert"):
-        build("bert", copy)
+        build_encoder("bert", copy)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +222,7 @@ def test_the_command_fetches_what_is_missing(directory, name, tmp_path, monkeypa
 def test_a_damaged_file(copy, name):
     (copy / name).write_bytes((copy / name).read_bytes()[:50])
     with pytest.raises(UserError, match=rf"{name}(: not JSON| cannot be read)"):
-        build("bert", copy)
+        build_encoder("bert", copy)
 
 
 class Bomb:
@@ -242,13 +234,20 @@ def test_a_hostile_file_runs_nothing(copy, capsys):
     (copy / "model.safetensors").unlink()
     torch.save({"bert.x": Bomb()}, copy / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"pytorch_model.bin cannot be read .it holds something else than weights"):
-        build("bert", copy)
+        build_encoder("bert", copy)
     assert "boom" not in capsys.readouterr().out
 
 
 def test_more_tokens_than_positions(kinds):
     with pytest.raises(UserError, match="--pad_size 65 is more than the 64 positions that the encoder has"):
-        build("bert", kinds["Bert"], pad_size=65)
+        build_encoder("bert", kinds["Bert"], pad_size=65)
+
+
+@pytest.mark.parametrize(("given", "width", "rate"), [(0.0, 768, 5e-5), (0.0, 256, 1.5e-4), (1e-3, 256, 1e-3)])
+def test_the_learning_rate_follows_the_width(given, width, rate, capsys):
+    config = fit_to_encoder(model_module("bert").Config(learning_rate=given), {"hidden_size": width})
+    assert config.learning_rate == rate
+    assert ("Learning rate:" in capsys.readouterr().err) == (not given)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from test_counts import PAD, by_hand, random_rows, split_of
+from test_counts import PAD, by_hand, parts_of, random_rows, random_sets, split_of
 from torch import nn
 
+from engine.batches import infer
 from engine.counting import add_evidence, calibrate, count, regress
 from models import model_module
 from models.evidence import Evidence
@@ -20,7 +21,7 @@ class Zero(nn.Module):
 
 
 def evidence_of(batches, longest=2, smoothing=0.5, classes=3):
-    config = model_module("TextCNN").Config(evidence=longest, smoothing=smoothing)
+    config = model_module("TextCNN").Config(evidence=longest, word_n_grams=0, smoothing=smoothing)
     return Evidence(Zero(), config, count(batches, classes, longest))
 
 
@@ -56,6 +57,29 @@ def test_the_sum_of_a_row_is_that_of_its_features():
     batch = batches.cut(np.arange(40))
     features = evidence.features(evidence.count(batch), batch.lengths)
     torch.testing.assert_close(evidence(batch), features @ evidence.roots.square().flatten() + evidence.bias)
+
+
+@torch.no_grad()
+def test_the_logits_of_a_long_row_are_the_mean_over_its_windows():
+    rows, labels = random_rows(60)
+    batches, found = split_of(rows, labels, limit=4, long="windows"), torch.zeros(60, 3)
+    evidence = evidence_of(batches)
+    for row_ids, batch, logits in infer(evidence, batches):
+        assert batch.labels.tolist() == labels[row_ids].tolist()
+        found[row_ids] = logits
+    for row, logits in zip(rows, found, strict=True):
+        parts = parts_of(row, "windows")
+        alone = split_of(parts, np.zeros(len(parts), int)).cut(np.arange(len(parts)))
+        torch.testing.assert_close(logits, evidence(alone).mean(dim=0))
+
+
+def test_the_evidence_of_a_tail_is_that_of_a_row():
+    rows, labels = random_rows(60)
+    rows = [row for row in rows if len(row) > 4]
+    evidence = evidence_of(split_of(rows, labels[: len(rows)]))
+    index, tails = np.arange(len(rows)), [row[-3:] for row in rows]
+    found = evidence.rows_of(split_of(rows, None, limit=4, long="head_tail").cut(index))
+    assert torch.equal(found[:, 1:], evidence.rows_of(split_of(tails, None).cut(index)))
 
 
 @torch.no_grad()
@@ -118,7 +142,7 @@ def test_noise_is_not_trusted():
 @pytest.mark.parametrize("labels", [[0] * 20, [0, 1] * 10, list(range(20)), [0] * 19 + [2]])
 def test_few_rows_and_classes_without_rows(labels):
     rows, _ = random_rows(20)
-    config = model_module("TextCNN").Config(evidence=3)
+    config = model_module("TextCNN").Config(evidence=3, word_n_grams=0)
     for same in (rows, [rows[0]] * 20):
         batches = split_of(same, np.array(labels))
         classes = max(labels) + 2
@@ -133,3 +157,26 @@ def test_few_rows_and_classes_without_rows(labels):
 def test_a_network_without_evidence_stays_as_it_is():
     model, config = nn.Identity(), model_module("TextCNN").Config(evidence=0)
     assert add_evidence(model, config, None, 3, seed=1) == (model, config)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@torch.no_grad()
+def test_the_ratios_of_rows_with_any_number_of_labels(training):
+    """Rows with a label against those without it; a row without labels is left out of the latter."""
+    rows, _ = random_rows(60)
+    labels, indices = random_sets(60)
+    batches = split_of(rows, labels)
+    evidence = evidence_of(batches).train(training)
+    ratios, levels = evidence.ratios(evidence.count(batches.cut(np.arange(60))))
+    own = labels.sum(axis=0)
+    prior = np.log((own + 1) / (60 - own + 1))
+    for i, row in enumerate(rows):
+        others = [j for j in range(60) if j != i or not training]
+        found = by_hand([rows[j] for j in others], [indices[j] for j in others], 2, 4)
+        for t, token in enumerate(keys_of(torch.tensor(row)[None], 2)[0].tolist()):
+            for n, key in enumerate(token):
+                k, total = found[key][:3], found[key][3]
+                expected = np.log((k + 0.5) / (total - k + 0.5)) - prior if total else np.zeros(3)
+                assert ratios[i, t, n].numpy() == pytest.approx(expected, abs=1e-4)
+                assert levels[i, t, n] == min(int(np.log2(max(total, 1))), 5)
+        assert not ratios[i, len(row) :].any()

@@ -32,15 +32,17 @@ def batch_of(lengths, pad_to=0, seed=0):
     """Random rows of these lengths; `pad_to` adds padding beyond the longest one."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, TOKENS - 1, sum(lengths)).astype(np.int32)
-    labels = rng.integers(0, CLASSES, len(lengths))
-    batch = batches_of(ids, lengths, labels, pad=TOKENS - 1).cut(np.arange(len(lengths)))
+    labels, ends = rng.integers(0, CLASSES, len(lengths)), rng.integers(0, 2, len(ids))
+    batch = batches_of(ids, lengths, labels, pad=TOKENS - 1, ends=ends).cut(np.arange(len(lengths)))
     padding = (0, max(0, pad_to - batch.tokens.shape[1]))
-    return batch._replace(tokens=nn.functional.pad(batch.tokens, padding, value=TOKENS - 1))
+    tokens = nn.functional.pad(batch.tokens, padding, value=TOKENS - 1)
+    return batch._replace(tokens=tokens, word_ends=nn.functional.pad(batch.word_ends, padding))
 
 
 def one_row(batch, i):
     length = batch.lengths[i]
-    return Batch(batch.tokens[i : i + 1, :length], batch.lengths[i : i + 1], batch.labels[i : i + 1])
+    tokens, ends = batch.tokens[i : i + 1, :length], batch.word_ends[i : i + 1, :length]
+    return Batch(tokens, batch.lengths[i : i + 1], batch.labels[i : i + 1], word_ends=ends)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -128,7 +130,7 @@ def test_the_docstring_names_paper_and_departures(name):
 def test_every_field_has_help_and_a_default(name):
     for field in describe(model_module(name).Config).values():
         assert field["help"]
-        assert field["convert"] in (int, float)
+        assert field["convert"] in ((str,) if field["choices"] else (int, float))
         assert field["many"] == isinstance(field["default"], tuple)
 
 
@@ -169,6 +171,20 @@ def test_n_grams_include_the_current_token():
     assert trigrams[0, 2] != trigrams[1, 2]
     assert bigrams[0, 2] == bigrams[2, 2]  # the one two before does not matter
     assert trigrams[0, 2] != trigrams[2, 2]
+
+
+@pytest.mark.parametrize("name", ["TextCNN", "FastText"])
+@torch.no_grad()
+def test_no_n_gram_of_a_table_spans_a_joint(name):
+    model = build(name, evidence=0)
+    for table in (module for module in model.modules() if isinstance(module, Table)):
+        table.weight.normal_()[table.padding_idx] = 0
+    plain, cut = (batch_of([9, 9])._replace(joints=torch.tensor(joints)) for joints in ([0, 0], [0, 2]))
+    assert_close(model(plain), model(plain._replace(joints=None)), 1e-5)
+    difference = (model(plain) - model(cut)).abs().max(dim=1).values
+    assert difference[0] < 1e-5 and difference[1] > 1e-3
+    padded = nn.functional.pad(cut.tokens, (0, 7), value=TOKENS - 1)
+    assert_close(model(cut._replace(tokens=padded)), model(cut), 1e-5)
 
 
 def test_a_step_touches_the_rows_of_its_batch_alone():
@@ -217,6 +233,8 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 def test_values_out_of_range_and_heads_that_do_not_divide_are_told():
     with pytest.raises(Exception, match="--pad_size -1 is out of range, expected at least 0"):
         model_module("TextCNN").Config(pad_size=-1)
+    with pytest.raises(Exception, match="--long 'tail' is unknown, expected one of head, head_tail, windows"):
+        model_module("TextCNN").Config(long="tail")
     with pytest.raises(Exception, match=r"--filter_sizes .* is out of range"):
         model_module("TextCNN").Config(filter_sizes=())
     with pytest.raises(Exception, match="--num_head 7 does not divide --dim_model 300"):
@@ -227,7 +245,8 @@ def on_meta(name):
     """A network and a batch on the device `meta`, where nothing has a value; the code takes a GPU's paths there."""
     model = build(name).train().to("meta")
     with torch.device("meta"):
-        return model, Batch(*(torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8)))
+        ends = torch.zeros(8, 12, dtype=torch.bool)
+        return model, Batch(*(torch.zeros(shape, dtype=torch.int64) for shape in ((8, 12), 8, 8)), word_ends=ends)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -36,9 +36,10 @@ def test_a_line_is_a_text(tmp_path, monkeypatch, block, end):
         assert texts_in("-") == expected
 
 
-def test_an_empty_file_has_no_texts(tmp_path):
-    (tmp_path / "t.txt").write_bytes(b"")
-    assert texts_in(tmp_path / "t.txt") == []
+def test_json_is_read_as_objects_whatever_its_suffix(tmp_path):
+    (tmp_path / "t.ndjson").write_text('{"text": "x"}\n{"text": "y"}\n', encoding="utf-8")
+    (tmp_path / "t.json").write_text('[{"text": "x"},\n {"text": "y"}]', encoding="utf-8")
+    assert texts_in(tmp_path / "t.ndjson") == texts_in(tmp_path / "t.json") == ["x", "y"]
 
 
 def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
@@ -53,11 +54,22 @@ def test_a_compressed_file_is_read_by_the_suffix_before(tmp_path):
     ("name", "content", "message"),
     [
         ("a.csv", b"id,title\n1,x\n", "a.csv has no column 'text'; it has id, title; --text COLUMN names another"),
-        ("a.csv", b"id,text\n1,x\n2\n", "a.csv, line 3: 1 fields, the header has 2"),
-        ("a.csv", b'id,text\n1,"x\n', "a.csv, line 2: unexpected end of data"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "a.jsonl, line 2: no text at 'text'; it has text"),
-        ("a.jsonl", b"[]\n", "a.jsonl, line 1: no text at 'text'; it has no object"),
+        ("a.csv", b"id,text\n1,x\n2\n", "a.csv, line 3: 1 fields, the first row has 2"),
+        ("a.csv", b'id,text\n1,"x\n', "a.csv, line 2: a cell begins with a quote that is not closed"),
+        (
+            "a.jsonl",
+            b'{"text": "x"}\n{"title": "y"}\n',
+            "a.jsonl, line 2: no text at 'text'; --text COLUMN names another",
+        ),
+        ("a.jsonl", b'{"text": "x"}\n{"text": ["y"]}\n', "a.jsonl, line 2: a list, expected one value"),
+        ("a.jsonl", b'{"title": "x"}\n', "a.jsonl has no column 'text'; it has title; --text COLUMN names another"),
+        ("a.jsonl", b"[]\n", "a.jsonl, line 1: no JSON object, expected one a line"),
         ("a.jsonl", b"{text\n", "a.jsonl, line 1: not JSON"),
+        (
+            "a.csv",
+            "text\n好新闻\n".encode() + b"\xff\n",
+            "a.csv, line 3: bytes that are not in the encoding of the file",
+        ),
         ("a.txt", "好\n".encode() + "新闻\n".encode("gb18030"), "a.txt, line 2: not UTF-8"),
         ("missing.txt", None, "missing.txt cannot be read: No such file"),
     ],
@@ -124,3 +136,24 @@ def test_json_nested_too_deeply_is_a_line(tmp_path):
     (tmp_path / "a.jsonl").write_text("[" * 100_000 + "]" * 100_000 + "\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"a\.jsonl, line 1: not JSON \(nested too deeply\)"):
         texts_in(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("content", ['[{"text": "x"},\n {"text": "y"}]', '{"text": "x"}\n{"text": "y"}\n'])
+def test_a_json_file_is_an_array_or_an_object_a_line(tmp_path, content):
+    (tmp_path / "a.json").write_text(content, encoding="utf-8")
+    assert texts_in(tmp_path / "a.json") == ["x", "y"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_a_file_without_lines_has_no_texts(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    assert texts_in(tmp_path / name) == []
+
+
+def test_a_table_may_be_in_another_encoding_and_hold_numbers(tmp_path):
+    (tmp_path / "a.csv").write_bytes("id;text\n1;今天的天气很好，我们去公园\n\n2;7\n".encode("gb18030"))
+    assert texts_in(tmp_path / "a.csv") == ["今天的天气很好，我们去公园", "", "7"]
+    (tmp_path / "a.jsonl").write_text('{"text": 7.0}\n\n{"text": true}\n', encoding="utf-8")
+    assert texts_in(tmp_path / "a.jsonl") == ["7", "", "true"]
+    (tmp_path / "a.json").write_text('[{"text": 7.0},\n{"text": ""}, {"text": "x"}]', encoding="utf-8")
+    assert texts_in(tmp_path / "a.json") == ["7", "", "x"]

@@ -4,7 +4,7 @@ import pytest
 from cli.console import UserError
 from conftest import ROOT, SHARED
 from text import labelled
-from text.labelled import LabelledFile, read_classes
+from text.labelled import LabelledFile, lines_with_rows, read_classes
 from text.rows import texts_of
 
 
@@ -165,8 +165,88 @@ def test_all_rows_are_read_as_a_plain_loop_reads_them(directory):
 
 def test_a_label_is_compared_and_not_only_its_hash(tmp_path, monkeypatch):
     """If all spans have the same hash, spans other than the labels are still no labels."""
-    monkeypatch.setattr(labelled, "_hashes", lambda codes, starts, ends, longest: np.zeros(len(starts), np.uint64))
+    monkeypatch.setattr(labelled, "span_hashes", lambda codes, starts, ends, longest: np.zeros(len(starts), np.uint64))
     assert read(tmp_path / "a.txt", "好\t财\n", ["财"]) == (["好"], [0])
     for label in ("房", "财经", "1"):
         with pytest.raises(UserError, match=r"is unknown|out of range"):
             read(tmp_path / "a.txt", f"好\t{label}\n", ["财"])
+
+
+def read_sets(path, content, classes=("财经", "房产", "股票")):
+    """The texts and label names of a file with any number of labels a row."""
+    path.write_text(content, encoding="utf-8", newline="")
+    texts, sets = [], []
+    for block, labels in LabelledFile(path, list(classes), multi_label=True):
+        texts += texts_of(block)
+        sets += [[classes[i] for i in np.flatnonzero(row)] for row in labels]
+    return texts, sets
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("财经", ["财经"]),
+        ("股票,财经", ["财经", "股票"]),
+        (" 2 , 0 \r", ["财经", "股票"]),
+        ("0,房产,2", ["财经", "房产", "股票"]),
+        ("1,1", ["房产"]),
+        ("", []),
+        (" \u3000", []),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 1 << 19])
+def test_a_row_has_any_number_of_labels(tmp_path, monkeypatch, field, expected, block):
+    monkeypatch.setattr(labelled, "BLOCK", block)
+    content = f"\n甲,乙\t{field}\n\t\n丙\t房产\n丁\t财经,股票"
+    assert read_sets(tmp_path / "train.txt", content) == (
+        ["甲,乙", "丙", "丁"],
+        [expected, ["房产"], ["财经", "股票"]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("甲\t财经,娱乐", "label '娱乐' is unknown"),
+        ("甲\t财经,", "an empty label in '甲\\t财经,'"),
+        ("甲\t财经,,房产", "an empty label"),
+        ("甲\t0,3", "label 3 is out of range, 0 to 2"),
+        ("甲\t财经，房产", "label '财经，房产' is unknown"),
+        ("\t财经,房产", "an empty text"),
+        ("甲", "no tab in '甲'"),
+        ("甲\t财经\t房产", "3 fields, not 2"),
+    ],
+)
+def test_a_bad_row_among_several_labels(tmp_path, line, problem):
+    with pytest.raises(UserError) as error:
+        read_sets(tmp_path / "train.txt", f"好\t财经,房产\n{line}\n无\t\n")
+    first, second = str(error.value).splitlines()
+    assert "1 bad rows of 3; expected text<TAB>labels between commas, a label being one of 0 to 2" in first
+    assert second.startswith(f"  line 2: {problem}")
+
+
+@pytest.mark.parametrize("field", ["财经,房产", " 1, 0"])
+def test_several_labels_without_dataset_json_are_explained(tmp_path, field):
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "train.txt", f"甲\t{field}\n乙\t财经\n")
+    assert f'if a row may have several labels, write {{"multi_label": true}} to {tmp_path / "dataset.json"}' in str(
+        error.value
+    )
+    assert str(error.value).endswith(f"line 1: several labels, {field.strip()!r}")
+
+
+def test_an_unknown_label_with_a_comma_is_no_sign_of_several(tmp_path):
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "train.txt", "甲\t财经,娱乐\n")
+    assert "dataset.json" not in str(error.value)
+
+
+@pytest.mark.parametrize(("classes", "why"), [(["a", "b,c"], "which these classes have: b,c"), (["a"], "one class")])
+def test_classes_that_do_not_suit_several_labels(tmp_path, classes, why):
+    with pytest.raises(UserError, match=why):
+        LabelledFile(tmp_path / "train.txt", classes, multi_label=True)
+
+
+def test_lines_with_rows_have_their_numbers(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeff甲\t财\r\n\n \u3000\n乙\t1\n".encode())
+    assert list(lines_with_rows(tmp_path / "a.txt")) == [(1, "甲\t财\r\n"), (4, "乙\t1\n")]

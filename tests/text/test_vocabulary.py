@@ -1,8 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cli.console import UserError
 from text.rows import Rows, spans_of, texts_of
-from text.vocabulary import TokenCounter, Vocabulary, choose_segmenter, words
+from text.vocabulary import TokenCounter, Vocabulary, choose_segmenter, cut, word_ends, words
 
 
 def vocabulary_of(texts, segmenter="char", max_vocab=10000):
@@ -40,6 +45,35 @@ def test_words():
     assert words("中国女排夺冠", "jieba") == ["中国女排", "夺冠"]
 
 
+@given(st.lists(st.text(st.characters()), max_size=3))
+def test_the_words_of_a_text_are_the_text(texts):
+    ends = word_ends(spans_of(texts))
+    assert len(ends) == sum(map(len, texts))
+    starts = itertools.accumulate(map(len, texts), initial=0)
+    for text, start in zip(texts, starts, strict=False):
+        lengths = np.diff(np.flatnonzero(ends[start : start + len(text)]), prepend=-1).tolist()
+        assert lengths == [len(word) for word in cut(text)]
+
+
+def test_characters_are_marked_where_words_end():
+    texts = ["中国女排夺冠", "女排 A股", ""]
+    raw = TokenCounter("char", marks_words=True)
+    numbers = raw.add(raw.prepare(spans_of(texts)))
+    vocabulary, (plain, rows) = raw.vocabulary(4), vocabulary_of(texts, max_vocab=4)
+    ids = raw.final_ids(vocabulary)[numbers.ids]
+    assert (ids >> 1).tolist() == rows.ids.tolist() and vocabulary.tokens == plain.tokens
+    assert (ids & 1).tolist() == [0, 0, 0, 1, 0, 1, 0, 1, 1, 0, 1]
+    again = Vocabulary(**vocabulary.content)
+    assert again.encode_texts(texts).ids.tolist() == ids.tolist() and again.package == "rjieba"
+    assert again.extended(plain).marks_words and vocabulary.digest != plain.digest
+
+
+@pytest.mark.parametrize("content", [{"marks_words": 1}, {"marks_words": True, "segmenter": "space"}])
+def test_marks_of_other_tokens_are_refused(content):
+    with pytest.raises(UserError, match="marks of words are for a vocabulary of characters"):
+        Vocabulary(["甲"], **content)
+
+
 def test_the_segmenter_follows_the_texts():
     assert choose_segmenter(["中国 女排 夺得 冠军", "北京 房价 A股 上涨"]) == "space"
     assert choose_segmenter(["体验2D巅峰 倚天屠龙记十大创新概览", "中国女排夺得冠军"]) == "jieba"
@@ -74,3 +108,29 @@ def test_texts_come_back_from_code_points():
 def test_an_unknown_segmenter_is_refused():
     with pytest.raises(Exception, match="segmenter 'pkuseg' is unknown"):
         Vocabulary(["好"], "pkuseg")
+
+
+@pytest.mark.parametrize("segmenter", ["char", "space"])
+def test_an_extended_vocabulary_keeps_the_ids_and_appends_new_tokens(segmenter):
+    old, _ = vocabulary_of(["好 好 学 <UNK>"] if segmenter == "space" else ["好好学"], segmenter)
+    own, _ = vocabulary_of(["天 学 向 上"], segmenter)
+    new = old.extended(own)
+    assert new.ids.items() >= old.ids.items()
+    assert (new.unk, new.pad) == (old.unk, len(new) - 1)
+    assert sorted(new.ids.values()) == [i for i in range(len(new) - 1) if i != new.unk]
+    assert [new.tokens[i] for i in new.ids.values()] == list(new.ids)
+    assert new.encode_texts(["天 好 鑫"]).ids.tolist()[-1] == new.unk
+    again = Vocabulary(**new.content)
+    assert (again.ids, again.unk, again.digest) == (new.ids, new.unk, new.digest)
+    assert again.encode_texts(["天学好"]).ids.tolist() == new.encode_texts(["天学好"]).ids.tolist()
+    assert new.extended(old).content == new.content
+    assert old.extended(old).content == old.content
+    assert "unk" not in old.content
+    third = new.extended(vocabulary_of(["丁"], segmenter)[0])
+    assert third.ids.items() >= new.ids.items() and third.unk == old.unk
+
+
+@pytest.mark.parametrize("unk", [-1, 3, True, "1", 1.0])
+def test_an_unknown_token_out_of_place_is_refused(unk):
+    with pytest.raises(Exception, match="the id of the unknown token is out of range"):
+        Vocabulary(["好", "学"], "char", unk)

@@ -8,6 +8,7 @@ from transformers import BertTokenizer
 from cli.console import UserError
 from conftest import pieces, sample_rows
 from engine.batches import Batches
+from text.truncation import Truncation
 from text.wordpieces import (
     WordPieces,
     build_wordpieces,
@@ -87,7 +88,7 @@ def test_many_texts(vocabulary, monkeypatch):
 def test_a_cut_row_keeps_its_end(vocabulary):
     rows = vocabulary.encode_texts(["", "股票大涨", "股"])
     cls, a, b, *_ = rows.ids.tolist()
-    batch = Batches(rows, None, vocabulary, 4).cut(np.arange(3))
+    batch = Batches(rows, None, vocabulary, Truncation(4)).cut(np.arange(3))
     sep, pad = vocabulary.sep, vocabulary.pad
     assert batch.tokens.tolist() == [[pad] * 4, [cls, a, b, sep], [cls, a, sep, pad]]
     assert batch.lengths.tolist() == [0, 4, 3]
