@@ -26,6 +26,7 @@ hypothesis.settings.register_profile("any machine", deadline=None, derandomize=T
 hypothesis.settings.load_profile("any machine")
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before a test imports onnxruntime
+os.environ["OMP_WAIT_POLICY"] = "passive"  # before torch is imported: threads that spin would take the other's core
 
 # of tests in the background the shell has Ctrl-C ignored, and then the scripts that they start would ignore it too
 signal.signal(signal.SIGINT, signal.default_int_handler)

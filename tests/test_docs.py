@@ -176,13 +176,15 @@ def test_the_readmes_show_what_the_first_command_prints(done):
         lines = [
             line for line in text.splitlines() if re.match("Loading|Vocab|Epoch|Iter|Test|Precision|Confusion", line)
         ]
-        return [re.sub(r"(?<!Vocab size: )\d+", "N", re.sub(r"\d+\.\d+|(?<=\[)\d+/\d+", "N", line)) for line in lines]
+        lines = [re.sub(r"(?<!Vocab size: )\d+", "N", re.sub(r"\d+\.\d+|(?<=\[)\d+/\d+", "N", line)) for line in lines]
+        return [re.sub(" +", " ", line).rstrip(" *") for line in lines]
 
     step = "python run.py --model TextCNN"
-    printed = list(dict.fromkeys(re.sub(" +", " ", line).rstrip(" *") for line in form(done[step][1])))
     for readme in READMES:
+        printed = iter(form(done[step][1]))
         shown = next(content for language, content in blocks_of(readme) if content.startswith("Loading"))
-        assert list(dict.fromkeys(re.sub(" +", " ", line).rstrip(" *") for line in form(shown))) == printed
+        assert form(shown)[-1].startswith("Test Loss")
+        assert all(line in printed for line in form(shown))  # in this order; what the README omits lies between
 
 
 def test_each_reason_not_to_run_a_command_is_needed():

@@ -26,7 +26,7 @@ def test_ray_data_gives_what_predict_gives(tiny, tmp_path, readme):
     (tmp_path / "job.py").write_text(program, encoding="utf-8")
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(
-        [sys.executable, "job.py"], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=120
+        [sys.executable, "job.py"], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300
     )
     assert done.returncode == 0, done.stderr
     files = [tmp_path / "labelled" / name for name in os.listdir(tmp_path / "labelled")]
