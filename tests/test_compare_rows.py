@@ -140,12 +140,12 @@ def test_a_linear_model_is_compared_without_the_flags_that_it_does_not_have(copi
 
 
 def test_the_robustness_of_the_models_is_measured_once(copied, capsys):
-    models = ("--models", "TextCNN", "SVM", "--seeds", 1, "--baselines", "svm", "--dataset", copied)
+    models = ("--models", "TextCNN", "SVM", "--seeds", 1, "--ensemble", "--baselines", "svm", "--dataset", copied)
     compare_here(*models, "--robustness", 0.5, 0.2, *SMALL)
     first = capsys.readouterr()
     output = copied / "leaderboard"
     found = json.loads((output / "robustness.json").read_text(encoding="utf-8"))
-    assert list(found["models"]) == ["TextCNN", "SVM"]
+    assert list(found["models"]) == ["TextCNN", "SVM", "ensemble"]
     assert found["strengths"] == [0.2, 0.5]
     table = first.out[first.out.index("| change") :]
     assert table in (output / "robustness.md").read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ def test_the_robustness_of_the_models_is_measured_once(copied, capsys):
     assert found["models"]["SVM"]["clean"]["accuracy"] == pytest.approx(accuracies["SVM"])
     compare_here(*models, "--robustness", 0.5, 0.2, *SMALL)
     assert capsys.readouterr().out.endswith(table)
-    assert (output / "robustness.log").read_text(encoding="utf-8").count("(measured before)") == 2
+    assert (output / "robustness.log").read_text(encoding="utf-8").count("(measured before)") == 3
 
 
 def test_a_training_on_changed_rows_is_another_one(copied, capsys):
