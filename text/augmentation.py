@@ -40,7 +40,8 @@ class Augmentation:
     @property
     def notes(self):
         """Messages for the user: how many texts were changed."""
-        return [f"--augment {self.share}: {self.changed} of {self.rows} training rows are changed"] * (self.share > 0)
+        count = f"{self.changed} of {self.rows} training rows are changed"
+        return [f"--augment {self.share}: {count}"] if self.share else []
 
 
 def changed(text, rng):

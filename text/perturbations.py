@@ -153,7 +153,7 @@ def perturb(texts, name, strength, seed=1):
     if not in_range(strength, 0, 1):
         raise UserError(f"strength {strength} is out of range, {range_text(0, 1)}")
     if name in _missing():
-        raise UserError(f"{name}: {problem(REQUIREMENTS.with_name('requirements-robustness.txt'))}")
+        raise UserError(f"{name}: {_what_is_missing()}")
     apply = PERTURBATIONS[name].apply
     generators = (random.Random(f"{seed} {name} {own}") for own in hashes_of(texts).tolist())
     return [apply(text, strength, rng) for text, rng in zip(texts, generators, strict=True)]
@@ -163,13 +163,17 @@ def available():
     """The names of the perturbations whose package is installed; the others are reported."""
     missing = _missing()
     if missing:
-        why = problem(REQUIREMENTS.with_name("requirements-robustness.txt"))
-        say(f"{', '.join(missing)} are left out: {why}")
+        say(f"{', '.join(missing)} left out: {_what_is_missing()}")
     return [name for name in PERTURBATIONS if name not in missing]
 
 
 def _missing():
     return [name for name, found in PERTURBATIONS.items() if found.package and version_of(found.package) is None]
+
+
+def _what_is_missing():
+    """The packages that are missing, and the command that installs them."""
+    return problem(REQUIREMENTS.with_name("requirements-robustness.txt"))
 
 
 @functools.cache

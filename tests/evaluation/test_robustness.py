@@ -126,7 +126,7 @@ def test_without_the_packages_the_other_changes_are_measured(trained_svm, tmp_pa
     monkeypatch.setattr("text.perturbations.problem", lambda path: f"opencc is not installed; install {path.name}")
     done = measure(trained_svm, [checkpoint_of(trained_svm)], tmp_path, "--strengths", 0.4)
     why = "opencc is not installed; install requirements-robustness.txt"
-    assert f"traditional, homophones are left out: {why}\n" in done.stderr
+    assert f"traditional, homophones left out: {why}\n" in done.stderr
     assert "traditional characters" not in done.stdout
     assert len(done.stdout.splitlines()) == 3 + 9 + 1
 
