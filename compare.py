@@ -32,7 +32,7 @@ from evaluation.job import EnsembleJob, call, measure_of
 from models import MODELS, NETWORKS
 from text.files import read_json
 from text.hierarchy import find_hierarchy
-from text.perturbations import STRENGTHS
+from text.perturbations import STRENGTHS, available
 from utils import add_dataset_flag
 
 OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are set here
@@ -133,6 +133,7 @@ def measure_robustness(args, comparison, jobs):
     from evaluation import robustness_report  # matplotlib, which takes a second to import
 
     output, log = comparison.output, comparison.output / "robustness.log"
+    available()  # reports what is left out
     say(f"Robustness: its output is in {log}")
     files = {job.name: str(job.checkpoint) for job in jobs}
     command = ["-m", "evaluation.robustness", "--names", *files, "--checkpoints", *files.values()]

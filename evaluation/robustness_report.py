@@ -17,8 +17,8 @@ COLUMNS = 4  # of panels
 PAGE = """\
 # Robustness: {name}
 
-Test {measure} in % of {rows:,} rows, after changes of about {strengths} of a text's characters, as far as a text has
-so many that the change suits. They leave the class as it is.
+Test {measure} in % of {rows:,} rows, after changes of about {strengths} of a text's characters (fewer if fewer can be
+changed) that leave its class as it is.
 
 {table}
 
