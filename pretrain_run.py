@@ -104,7 +104,7 @@ def main():
     check_init_flags(args, {"bert_path": default_path(type(config)), "scratch": False})
     encoder, vocabulary, source = read_encoder(args)
     echo("Loading data...")
-    dataset, of_start = start_on(args, read_dataset(args.dataset, vocabulary))
+    dataset, of_start = start_on(args, read_dataset(args.dataset, vocabulary, augment=args.augment))
     classes, hierarchy = dataset.classes, hierarchy_of(args, dataset)
     echo(f"Vocab size: {len(vocabulary)}")
     check_unknown(vocabulary, dataset.train.rows, f"use the vocab.txt of the encoder in {args.init or args.bert_path}")

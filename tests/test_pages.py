@@ -34,6 +34,7 @@ SCRIPTS = {  # as the documentation names them: the module, and the models that 
     "utils.py": ("utils", ()),
     "evaluation.baselines": ("evaluation.baselines", ()),
     "evaluation.ensemble": ("evaluation.ensemble", ()),
+    "evaluation.robustness": ("evaluation.robustness", ()),
     "evaluation.timing": ("evaluation.timing", ()),
     "benchmarks.networks": ("benchmarks.networks", ()),
     "benchmarks.encoders": ("benchmarks.encoders", ()),
