@@ -23,10 +23,8 @@ import numpy as np
 from cli.console import Parser, UserError, echo, listing, reason, say
 from cli.files import shown
 from cli.installation import REQUIREMENTS, problem
-from engine.predictor import Predict, find_checkpoint
+from engine.predictor import Predict, find_checkpoint, labelled_rows
 from models import ENCODERS, MODELS
-from text.kind import check_kind
-from text.labelled import read_classes, read_split
 from text.rows import sample_of
 
 FORMATS = ("onnx", "safetensors")
@@ -83,8 +81,8 @@ def export(predict, directory, args):
     from exporting.content import write_export
 
     dataset = Path(args.dataset or predict.path.parent.parent)
-    train, _ = rows_of(predict, dataset, "train") if args.quantize else ((), None)
-    texts, labels = rows_of(predict, dataset, "dev")
+    train, _ = labelled_rows(predict, dataset, "train") if args.quantize else ((), None)
+    texts, labels = labelled_rows(predict, dataset, "dev")
     on_encoder = any(member.name in ENCODERS for member in predict.saved.members)
     row_ids = sample_of(np.arange(len(texts)), ROWS_OF_ENCODERS if on_encoder else ROWS)
     if len(row_ids) < len(texts):
@@ -100,21 +98,6 @@ def export(predict, directory, args):
     for line in comparison.table:
         echo(line)
     comparison.check(args.quantize, args.force)
-
-
-def rows_of(predict, dataset, split):
-    """The texts and labels of a dataset's split, none if there is no such file.
-
-    Raises UserError if the dataset has other classes than the model.
-    """
-    data = dataset / "data"
-    if not (data / f"{split}.txt").exists():
-        say(f"No {shown(data / split)}.txt")
-        return [], None
-    check_kind(predict.path, predict.saved.multi_label, data)
-    if read_classes(data / "class.txt") != predict.classes:
-        raise UserError(f"{data / 'class.txt'} has other classes than {predict.path}; --dataset names the model's")
-    return read_split(dataset, split)
 
 
 def check_output(output):

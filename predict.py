@@ -61,6 +61,7 @@ def parse_args(description, names):
     parser.add_argument("--model", choices=names, help="model (the one with the newest checkpoint)")
     parser.add_argument("--dataset", help="directory that training wrote to (THUCNews, or sample if that is missing)")
     add_device_flags(parser)
+    parser.add_argument("--int8", action="store_true", help="compute in 8 bits, for processors with VNNI (CPU only)")
     args = parser.parse_args()
     if args.texts and args.input:
         parser.error("texts and --input are both given, expected one of them")
@@ -68,17 +69,23 @@ def parse_args(description, names):
     others = [f"--{name}" for name in unused if getattr(args, name)]
     if args.evaluate and (args.texts or others):
         parser.error(f"--evaluate is given with {', '.join(others) or 'texts'}, which it does not use")
-    if args.checkpoint and (args.model or (args.dataset and not args.similar)):
+    if args.int8 and args.amp not in ("auto", "off"):
+        parser.error(f"--int8 and --amp {args.amp} are both given, expected one precision")
+    if args.checkpoint and (args.model or (args.dataset and not (args.similar or args.int8))):
         parser.error("--checkpoint and --model or --dataset are both given, expected one way to name the checkpoint")
     return args
 
 
 def main(predict=Predict, description=__doc__):
     args = parse_args(description, predict.names)
-    predictor = predict(args.model, args.dataset, args.checkpoint, args.device, args.amp)
+    predictor = predict(args.model, args.dataset, args.checkpoint, args.device, "off" if args.int8 else args.amp)
     levels = predictor.hierarchy.num_levels
     classes = f"{len(predictor.classes)} classes{f' in {levels} levels' if levels > 1 else ''}"
     say(f"Checkpoint: {shown(predictor.path)} ({predictor.saved.name}, {classes})")
+    if args.int8:
+        from engine.int8 import use_int8
+
+        use_int8(predictor, args.dataset)
     if args.evaluate:
         from evaluation.errors import evaluate_file  # loads scikit-learn, which takes a second
 

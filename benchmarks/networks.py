@@ -2,18 +2,20 @@
 
     python -m benchmarks.networks --dataset D                              # all networks
     python -m benchmarks.networks --dataset D --models TextCNN --profile   # the operators that take the time
+    python -m benchmarks.networks --dataset D --amp off --int8             # prediction in 8 bits, as predict.py --int8
     python -m benchmarks.networks --dataset D --beside other.py            # ratios to another program
     python -m benchmarks.networks --dataset D --models FastText -- --n_grams 2 --embed 100
 
 Training: complete steps of run.py with its defaults, including making the batches, without validation. Medians of
-three turns. The other program gets --dataset and --models, and prints a JSON object a line with `model`,
-`train_rows_per_s`, `predict_rows_per_s` and `load_rows_per_s`.
+three turns. The shares are explained in `benchmarks.hardware`. The other program gets --dataset and --models, and
+prints a JSON object a line with `model`, `train_rows_per_s`, `predict_rows_per_s` and `load_rows_per_s`.
 """
 
 from cli.start import run_script
 
 import dataclasses
 import json
+import random
 import shutil
 import statistics
 import subprocess
@@ -26,10 +28,12 @@ from types import SimpleNamespace
 import torch
 from torch.profiler import profile
 
+from benchmarks.hardware import operations, product_rate
 from cli.console import Parser, echo
 from cli.device_flags import add_device_flags
 from engine.counting import add_evidence
 from engine.device import Compute, autocast, keep_memory, pick_device, precision
+from engine.int8 import Int8Products
 from engine.losses import Loss, Tally
 from engine.optimizers import make_optimizers
 from engine.runs import Updates
@@ -73,19 +77,24 @@ class Training:
                 take_step(self.run, self.model, self.batches.parts(row_ids, 1), self.scaler, self.tally)
                 yield len(row_ids)
 
-    def predictions(self):
+    def predictions(self, int8=False):
+        """Predictions as predict.py computes them. int8: with products in 8 bits."""
+        device, amp = self.run.compute.device, self.run.compute.amp
+        products = Int8Products(self.model) if int8 else autocast(device, amp)
         while True:
-            for row_ids in self.batches.by_length():
-                with torch.inference_mode(), autocast(self.run.compute.device, self.run.compute.amp):
+            batches = list(self.batches.by_length())
+            random.Random(1).shuffle(batches)  # so that rows of all lengths are measured
+            for row_ids in batches:
+                with torch.inference_mode(), products:
                     batch = self.batches.whole(row_ids)
                     batch.mean(self.model.eval()(batch)).argmax(dim=1).cpu()
                 yield len(row_ids)
 
 
 def rate(rows, device, warm=10):
-    """Rows a second, of a generator that yields the number of rows of each step."""
-    for _ in range(warm):
-        next(rows)
+    """Rows a second, of a generator that yields the number of rows of each step, and the operations of a row."""
+    counts = []
+    cost = operations(lambda: counts.extend(next(rows) for _ in range(warm))) / sum(counts)
     turns = []
     for _ in range(TURNS):
         count, start = 0, time.perf_counter()
@@ -94,7 +103,7 @@ def rate(rows, device, warm=10):
         if device.type == "cuda":
             torch.cuda.synchronize()
         turns.append(count / (time.perf_counter() - start))
-    return statistics.median(turns)
+    return statistics.median(turns), cost
 
 
 def reading_rates(path):
@@ -152,6 +161,7 @@ def main():
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS, help="networks to measure")
     add_device_flags(parser)
     parser.add_argument("--beside", help="program to compute ratios to")
+    parser.add_argument("--int8", action="store_true", help="measure prediction alone, and prediction in 8 bits")
     parser.add_argument("--profile", action="store_true", help="print the operators that take the most time")
     parser.add_argument("options", nargs="*", help="after --: flags of run.py for hyper-parameters")
     args = parser.parse_args()
@@ -161,6 +171,9 @@ def main():
     for how, rows in zip(("encoded", "into the cache", "out of it"), reading_rates(args.dataset), strict=True):
         echo(f"read, {how:14} {rows:12,.0f} rows/s" + (f" ({rows / other:.1f} x {other:,})" if other else ""))
     dataset = read_dataset(args.dataset, marks_words=True)
+    fastest = product_rate(compute)
+    kind = "float32" if compute.amp == "off" else compute.amp
+    echo(f"products in {kind}: {fastest / 1e9:,.0f} GFLOP/s, of which the rates below use")
     keep_memory()  # as `engine.runs.training` does
     for name in args.models:
         training = Training(name, dataset, args.dataset, compute, args.options)
@@ -170,10 +183,15 @@ def main():
             continue
         other = other_rates(args.beside, args.dataset, name) if args.beside else {}
         line = f"{name:12}"
-        for task, rows in (("train", training.steps()), ("predict", training.predictions())):
-            found = rate(rows, device)
+        tasks = {"train": training.steps(), "predict": training.predictions()}
+        if args.int8:
+            tasks = {"predict": training.predictions(), "in 8 bits": training.predictions(int8=True)}
+        for task, rows in tasks.items():
+            found, cost = rate(rows, device)
             beside = other.get(f"{task}_rows_per_s")
-            line += f"  {task} {found:9,.0f} rows/s" + (f" ({found / beside:.1f} x {beside:,})" if beside else "")
+            line += f"  {task} {found:9,.0f} rows/s"
+            line += f", {found * cost / fastest:4.0%}" if task != "in 8 bits" else ""
+            line += f" ({found / beside:.1f} x {beside:,})" if beside else ""
         echo(line)
 
 

@@ -3,9 +3,11 @@
 At import it checks the installation, so that a missing package is reported in one line instead of a traceback.
 """
 
+import atexit
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +21,7 @@ def run_script(main):
     _open_standard_streams()
     if RANKS == 1:  # torchrun ends its processes itself
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files and child processes are cleaned up
-    script = Path(sys.argv[0]).name
+    script, status = Path(sys.argv[0]).name, 0
     try:
         main()
         sys.stdout.flush()
@@ -28,13 +30,20 @@ def run_script(main):
             time.sleep(2)  # an error on all ranks is printed by the first one; torchrun then ends the others
             print(f"{script}, rank {RANK}: {error}", file=sys.stderr)
         say(f"{script}: {error}")
-        sys.exit(2)
+        status = 2
     except KeyboardInterrupt:
         say("Interrupted.")
-        sys.exit(130)
+        status = 130
     except BrokenPipeError:  # the reader, for example `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        status = 141
+    is_outermost = sys._getframe(1).f_back is None  # no profiler or debugger runs the script
+    if is_outermost and not sys.flags.interactive and threading.active_count() == 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # sys.exit takes torch apart first, which takes 0.4 s
+    sys.exit(status)
 
 
 def _open_standard_streams():

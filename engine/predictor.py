@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cli.console import UserError
-from cli.files import default_dataset
+from cli.console import UserError, say
+from cli.files import default_dataset, shown
 from engine import checkpoint as checkpoints
 from engine.batches import Batches, infer
 from engine.device import autocast, enough_memory, pick_device, precision
 from engine.predictions import UNSURE, check_unsure, label_ids
 from models import ENCODERS, LINEAR, NETWORKS, trainer
+from text.kind import check_kind
+from text.labelled import read_classes, read_split
 
 WORKERS = 16  # threads at most, since they share Python's lock
 
@@ -37,6 +39,7 @@ class Predict:
         self.vocabularies = [equal[member.vocabulary.digest] for member in self.saved.members]
         self.cut = 0  # texts so far that were longer than what is read of them
         self.stopped = False
+        self.int8 = None  # the context of products in 8 bits, if `engine.int8.use_int8` was called
 
     def predict(self, text, min_confidence=0.0):
         """A text's class, None if it is empty; with several labels a row their list.
@@ -92,7 +95,7 @@ class Predict:
         for member, share, vocabulary in zip(self.saved.members, self.saved.shares, self.vocabularies, strict=True):
             rows, truncation = encoded[vocabulary], member.config.truncation
             batches = Batches(rows, None, vocabulary, truncation, self.device)
-            with enough_memory(self.device, "use --device cpu"), autocast(self.device, self.amp):
+            with enough_memory(self.device, "use --device cpu"), self.products():
                 for row_ids, _, logits in infer(member.model, batches):
                     found = member.calibration.probabilities(logits.float())
                     probabilities[row_ids] += share * found.cpu().numpy()
@@ -106,6 +109,10 @@ class Predict:
         if self.saved.name == checkpoints.ENSEMBLE:
             probabilities = self.saved.calibration.of_mean(probabilities)
         return probabilities, int(cut.sum())
+
+    def products(self):
+        """The context in which the models compute their matrix products."""
+        return self.int8 or autocast(self.device, self.amp)
 
     @property
     def multi_label(self):
@@ -147,3 +154,18 @@ def find_checkpoint(names, dataset):
         train = f"python {trainer(names)} --model {names[0]}"
         raise UserError(f"{what} in {Path(directory) / 'saved_dict'}; train one: {train}")
     return path
+
+
+def labelled_rows(predictor, dataset, split):
+    """The texts and labels of a dataset's split for a `Predict`, none if there is no such file.
+
+    Raises UserError if the dataset has other classes than the model.
+    """
+    data = dataset / "data"
+    if not (data / f"{split}.txt").exists():
+        say(f"No {shown(data / split)}.txt")
+        return [], None
+    check_kind(predictor.path, predictor.saved.multi_label, data)
+    if read_classes(data / "class.txt") != predictor.classes:
+        raise UserError(f"{data / 'class.txt'} has other classes than {predictor.path}; --dataset names the model's")
+    return read_split(dataset, split)

@@ -18,7 +18,6 @@ from sklearn.preprocessing import normalize
 
 from cli.console import UserError, say
 from engine.batches import Batches, infer
-from engine.device import autocast
 from engine.fitting import feature_matrix
 from models import LINEAR
 from text.cosine import most_similar
@@ -103,7 +102,7 @@ class Similar:
             return normalize(in_order.astype(np.float32))
         sizes = self.layer.in_features, self.layer.out_features if self.layer.out_features <= MOST_CLASSES else 0
         features, values = (np.zeros((len(batches.lengths), size), np.float32) for size in sizes)
-        with autocast(self.predictor.device, self.predictor.amp):
+        with self.predictor.products():
             for row_ids, batch, logits in infer(self.member.model, batches):
                 features[row_ids] = batch.mean(self.inputs.last.float()).cpu().numpy()
                 centred = logits.float() - logits.float().mean(dim=1, keepdim=True)

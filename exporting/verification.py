@@ -11,6 +11,7 @@ import numpy as np
 
 from cli.console import UserError, reason
 from cli.files import ROOT
+from engine.predictions import predictions_of, score_of
 from evaluation.timing import measure
 
 EXACT = 1e-4  # largest difference of probabilities in float32
@@ -83,19 +84,6 @@ def compare(predictor, exported, texts, labels=None):
         starts=tuple(map(start_up, commands_of(predictor, exported, next(filter(str.strip, texts))))),
         speeds=tuple(measure(own.predict_proba, own.predict, texts) for own in pair),
     )
-
-
-def predictions_of(saved, probabilities):
-    """The class of each text, (N,), or whether it has each label, (N, C)."""
-    return saved.calibration.predicted(probabilities) if saved.multi_label else probabilities.argmax(axis=1)
-
-
-def score_of(predicted, labels):
-    """The accuracy, or the macro F1 of any number of labels a text."""
-    if labels.ndim == 1:
-        return float((predicted == labels).mean())
-    hits, sizes = (predicted & (labels > 0)).sum(axis=0), predicted.sum(axis=0) + (labels > 0).sum(axis=0)
-    return float((2 * hits / np.maximum(sizes, 1)).mean())
 
 
 def commands_of(predictor, exported, text):

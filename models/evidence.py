@@ -31,11 +31,12 @@ class NGrams(nn.Module):
     def __init__(self, keys):
         super().__init__()
         bits = min(KEY_BITS, int(4 * len(keys)).bit_length())  # buckets of the keys that start with the same bits
-        starts = np.searchsorted(keys, np.arange(1 << bits) << (KEY_BITS - bits))
         self.shift = KEY_BITS - bits
-        self.depth = int(np.diff(starts, append=len(keys)).max(initial=0))  # keys of the fullest bucket
+        sizes = np.bincount(keys >> self.shift, minlength=1 << bits)
+        self.depth = int(sizes.max())
+        starts = np.cumsum(sizes, dtype=np.int32) - sizes.astype(np.int32)
         self.register_buffer("keys", torch.from_numpy(np.append(keys, np.full(self.depth, -2))), persistent=False)
-        self.register_buffer("starts", torch.from_numpy(starts.astype(np.int32)), persistent=False)
+        self.register_buffer("starts", torch.from_numpy(starts), persistent=False)
 
     def forward(self, keys):
         """1 + the index of each key, and 0 for others, such as -1, of the shape of `keys`, int64."""

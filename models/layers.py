@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 PLAIN_ATTENTION = 256  # tokens up to which the plain product is faster on a CPU
 
@@ -84,9 +85,21 @@ class Convolution(nn.Linear):
         self.before, self.after = before, size - 1 - before
 
     def forward(self, x):
-        T = x.shape[1]
-        x = F.pad(to_autocast_dtype(x), (0, 0, self.before, self.after))
-        return super().forward(torch.cat([x[:, i : i + T] for i in range(self.before + self.after + 1)], dim=2))
+        return convolution(to_autocast_dtype(x), self.weight, self.bias, self.before, self.after)
+
+
+def convolution(x, weight, bias, before, after):
+    """What `Convolution` computes; a `TorchFunctionMode` may compute it instead."""
+    if has_torch_function_unary(x):
+        return handle_torch_function(convolution, (x,), x, weight, bias, before, after)
+    return F.linear(windows(x, before, after), weight, bias)
+
+
+def windows(x, before, after):
+    """Each token beside those around it, zeros beyond both ends, (B, T, E) -> (B, T, (before + 1 + after) * E)."""
+    T = x.shape[1]
+    x = F.pad(x, (0, 0, before, after))
+    return torch.cat([x[:, i : i + T] for i in range(before + after + 1)], dim=2)
 
 
 def to_autocast_dtype(x):

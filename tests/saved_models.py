@@ -76,6 +76,9 @@ def saved_model(name, directory, multi_label=False, segmenter="char", encoder=No
         model = with_evidence(model, config, counts)
     for parameter in model.parameters():  # biases and tables start at zero
         parameter.data += 0.1 * torch.randn_like(parameter) * (torch.rand_like(parameter) < 0.5)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+            module.weight.data[module.padding_idx] = 0
     calibration = Calibration(1.3)
     if hierarchical:
         calibration = Calibration.usual(Hierarchy(CLASSES, True))._replace(temperature=0.7)

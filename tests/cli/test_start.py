@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cli import installation
-from conftest import ROOT
+from conftest import ENVIRONMENT, ROOT
 
 
 def test_what_is_missing_or_too_old_is_a_line_with_the_command(tmp_path, monkeypatch):
@@ -39,6 +39,46 @@ def test_a_missing_package_is_a_line(name, tmp_path):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"{name}: torch is not installed, ")
     assert done.stderr.endswith("; install what is needed: python -m pip install -r requirements.txt\n")
+
+
+SCRIPT = """
+from cli.start import run_script
+import atexit, sys, threading, time
+from cli.console import UserError
+
+def later():
+    time.sleep(0.2)
+    print("thread")
+
+def main():
+    print("main")
+    atexit.register(print, "exit")
+    if "thread" in sys.argv:
+        threading.Thread(target=later).start()
+    if "mistake" in sys.argv:
+        raise UserError("mistake")
+
+run_script(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "printed"),
+    [
+        (["script.py"], 0, "main\nexit\n"),
+        (["script.py", "thread"], 0, "main\nthread\nexit\n"),
+        (["script.py", "mistake"], 2, "main\nexit\n"),
+        (["-m", "cProfile", "script.py"], 0, "function calls"),
+    ],
+)
+def test_a_script_ends_quickly_but_completely(tmp_path, command, status, printed):
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *command]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == status, done.stderr
+    assert printed in done.stdout
+    assert done.stderr == ("script.py: mistake\n" if status else "")
 
 
 def version(python):
