@@ -6,6 +6,7 @@ traditional ones, and the other way round.
 """
 
 import functools
+import re
 import unicodedata
 
 import numpy as np
@@ -23,6 +24,7 @@ NOTHING = "\0"  # instead of a character that is not read
 UNREAD = ZERO_WIDTH + JOINER + NOTHING
 HIDDEN = "".join(character + NOTHING for character in UNREAD)  # the aliases that all vocabularies have
 SHOWN = 3  # aliases in a message
+HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 UNKNOWN = 0xFFFD  # stands for a text of which nothing would be left
 COMPATIBLE = (  # blocks with characters that NFKC maps to other single ones
     *(range(0xA0, 0x3400), range(0xF900, 0x10000)),  # ² ① Ａ ㎡
@@ -64,7 +66,7 @@ class Aliases:
     """
 
     def __init__(self, pairs):
-        if type(pairs) is not str or len(pairs) % 2:
+        if type(pairs) is not str or len(pairs) % 2 or HALF.search(pairs):
             raise UserError("the aliases are no pairs of characters")
         self.pairs = pairs
 

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import in_other_forms
 from engine import explanation
 from engine.explanation import UNKNOWN, Explanation, decisive_spans, log_odds, replaced, runs_of, spans_to_replace
+from engine.predictor import Predict
 from text.aliases import UNREAD
 from text.truncation import Truncation
 
@@ -86,6 +88,15 @@ def test_spans_cover_all_that_is_read_but_white_space(text, limit):
     assert not covered[end:].any()
     assert all(c.isspace() or c in UNREAD for c, own in zip(text[:end], covered, strict=False) if not own)
     assert len(explanation.replaced(text, 0, 1)) == len(text)
+
+
+def test_the_characters_of_other_forms_have_the_weights_of_the_plain_ones(trained_svm):
+    predictor = Predict("SVM", dataset=trained_svm, device="cpu")
+    texts = ["北京二手房价格上涨 A股三大股指收涨"]
+    others = in_other_forms(texts, predictor.saved.vocabulary.aliases)
+    plain, found = (Explanation(predictor).weights(own, predictor.predict_proba(own))[0] for own in (texts, others))
+    assert found[::2] == pytest.approx(plain) and plain.any()
+    assert len(found) == len(others[0]) and not found[1::2].any()
 
 
 @pytest.mark.parametrize("last", [0, 2])

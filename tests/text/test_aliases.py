@@ -87,7 +87,7 @@ def test_what_is_read_as_another_character_is_counted_and_reported():
     assert notes_on(Counter()) == []
 
 
-@pytest.mark.parametrize("pairs", ["愛", 3, ["愛爱"], b"ab"])
+@pytest.mark.parametrize("pairs", ["愛", "愛\ud800", 3, ["愛爱"], b"ab"])
 def test_no_pairs(pairs):
     with pytest.raises(UserError, match="the aliases are no pairs of characters"):
         Aliases(pairs)
