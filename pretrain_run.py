@@ -103,6 +103,7 @@ def main():
     args.dataset = Path(args.dataset or default_dataset())
     check_init_flags(args, {"bert_path": default_path(type(config)), "scratch": False})
     encoder, vocabulary, source = read_encoder(args)
+    vocabulary = vocabulary.with_aliases()
     echo("Loading data...")
     dataset, of_start = start_on(args, read_dataset(args.dataset, vocabulary, augment=args.augment))
     classes, hierarchy = dataset.classes, hierarchy_of(args, dataset)

@@ -11,6 +11,7 @@ from cli.start import run_script
 
 import dataclasses
 import math
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from cli.files import default_dataset
 from cli.installation import version_of
 from engine.batches import Batches
 from text import augmentation, cache, vectors
+from text.aliases import notes_on
 from text.kind import is_multi_label
 from text.labelled import LabelledFile, read_classes
 from text.rows import Rows, texts_of
@@ -118,7 +120,7 @@ def _read_train(directory, classes, word, segmenter, max_vocab, known=None, mark
         ids, table = draft.column("rows.ids", vocabulary.dtype), counter.final_ids(vocabulary)
         for part in spool:
             ids.append(table.take(part))
-        notes += file.notes + change.notes
+        notes += file.notes + change.notes + notes_on(counter.replaced)
         return {"digest": file.digest.hexdigest(), "notes": notes, "vocabulary": vocabulary.content}
 
     entry = cache.cached(path, key | _kind_key(multi_label), fill)
@@ -137,14 +139,16 @@ def _read_split(directory, name, classes, vocabulary, keep_texts=False, augment=
         labels = draft.column("labels", _label_dtype(classes, multi_label))
         ids, offsets = draft.column("rows.ids", vocabulary.dtype), draft.offsets("rows.offsets")
         codes, ends = (draft.column("texts.ids", np.uint32), draft.offsets("texts.offsets")) if keep_texts else (0, 0)
+        replaced = Counter()
         for (rows, texts), block_labels in file:
             ids.append(rows.ids)
             offsets.append(rows.offsets)
             labels.append(block_labels.ravel())
+            replaced.update(vocabulary.aliases.replaced(texts) if vocabulary.aliases else {})
             if keep_texts:
                 codes.append(texts.ids)
                 ends.append(texts.offsets)
-        return {"digest": file.digest.hexdigest(), "notes": file.notes + change.notes}
+        return {"digest": file.digest.hexdigest(), "notes": file.notes + change.notes + notes_on(replaced)}
 
     return _split(cache.cached(path, key | _kind_key(multi_label), fill), classes, multi_label, augment)
 

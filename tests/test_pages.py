@@ -41,6 +41,7 @@ SCRIPTS = {  # as the documentation names them: the module, and the models that 
     "benchmarks.serving": ("benchmarks.serving", ()),
     "benchmarks.check": ("benchmarks.check", ()),
     "benchmarks.label_next": ("benchmarks.label_next", ()),
+    "benchmarks.aliases": ("benchmarks.aliases", ()),
 }
 OTHERS = {  # not on the flags page
     "tests.fuzz": ("tests.fuzz.__main__", ()),

@@ -26,7 +26,7 @@ from cli.files import digest_of
 from text.files import read_json
 from text.rows import Rows
 
-FORMAT = 2  # of an entry
+FORMAT = 3  # of an entry
 KEPT = 4  # entries of a split: a run with other flags may follow
 STALE = 86400  # seconds after which what an interrupted process left is removed
 PATIENCE = 600  # seconds that a rank waits for another one that writes nothing

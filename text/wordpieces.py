@@ -13,10 +13,12 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from cli.console import UserError, reason, say
+from text.aliases import Aliases, aliases_of, forms
 from text.files import decode, read_json
 from text.rows import Rows, blocks, concatenate, gather, ids_dtype, offsets_of, spans_of, texts_of
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_NAME = re.compile(r"\[.+\]")  # of these and of unused ones
 CHUNK = 1 << 15  # texts that are tokenised together
 SURROGATES = range(0xD800, 0xE000)
 UNKNOWN = 0.2  # a vocabulary with a larger share of unknown characters is of another language
@@ -27,13 +29,14 @@ MISFIT = 0.01  # largest share of embedding rows without a piece, or of pieces w
 class WordPieces:
     """A vocabulary of word pieces, with the methods of `vocabulary.Vocabulary`.
 
-    tokenizer: the content of a tokenizer.json.
+    tokenizer: the content of a tokenizer.json. aliases: as of a `Vocabulary`.
     """
 
     package = "tokenizers"  # on which a text's tokens depend
     marks_words = False
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, aliases=None):
+        self.aliases = None if aliases is None else Aliases(aliases)
         with _reporting("no tokenizer", "expected the content of a tokenizer.json"):
             self.tokenizer = Tokenizer.from_str(tokenizer)
         self.tokenizer.no_padding()
@@ -54,7 +57,8 @@ class WordPieces:
     @property
     def content(self):
         """What a checkpoint keeps: the arguments that make the same vocabulary."""
-        return {"tokenizer": self.tokenizer.to_str()}
+        content = {"tokenizer": self.tokenizer.to_str()}
+        return content | ({"aliases": self.aliases.pairs} if self.aliases else {})
 
     @property
     def dtype(self):
@@ -63,10 +67,22 @@ class WordPieces:
 
     @property
     def digest(self):
-        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()[:16]
+        return hashlib.sha256("".join(self.content.values()).encode()).hexdigest()[:16]
+
+    def with_aliases(self):
+        """The same vocabulary with aliases, of the characters that its pieces have, if it has none."""
+        if self.aliases:
+            return self
+        known = set("".join(piece for piece in self.tokenizer.get_vocab() if not SPECIAL_NAME.fullmatch(piece)))
+        normalizer = self.tokenizer.normalizer
+        characters = sorted(forms(), key=lambda character: forms()[character] != character)  # folded ones first
+        read = normalizer.normalize_str if normalizer else str
+        characters = [character for character in characters if known.issuperset(read(character).strip())]
+        return WordPieces(self.tokenizer.to_str(), aliases_of(characters))
 
     def encode(self, spans):
         """Texts, a `Rows` of code points, as a `Rows` of ids; an empty text stays empty."""
+        spans = self.aliases.read(spans) if self.aliases else spans
         halves = (spans.ids >= SURROGATES.start) & (spans.ids < SURROGATES.stop)  # the library accepts no half pair
         texts = texts_of(Rows(np.where(halves, ord("?"), spans.ids), spans.offsets) if halves.any() else spans)
         parts = [self._encode(texts[start : start + CHUNK]) for start in range(0, max(1, len(texts)), CHUNK)]

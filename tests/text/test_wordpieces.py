@@ -189,3 +189,28 @@ def test_a_tokenizer_that_cannot_encode_is_a_line():
     content["model"]["unk_token"] = "[GONE]"
     with pytest.raises(UserError, match=r"the tokenizer cannot encode .*; fetch the encoder's files again"):
         WordPieces(json.dumps(content)).encode_texts(["股票ⴰ"])
+
+
+def test_characters_without_a_piece_get_those_of_known_forms():
+    texts = ["房价上涨 A股", "iphone 2009 后台发言"]
+    plain = build_wordpieces(texts, 300)
+    assert plain.unk in plain.encode_texts(["房價"]).ids
+    vocabulary = plain.with_aliases()
+    expected = rows_of(plain.encode_texts(texts))
+    assert rows_of(vocabulary.encode_texts(["房價上漲　Ａ股", "ｉＰｈｏｎｅ ２００９ 後臺\u200b發言"])) == expected
+    assert rows_of(vocabulary.encode_texts(texts)) == expected
+    again = WordPieces(**vocabulary.content)
+    assert again.digest == vocabulary.digest != plain.digest and again.with_aliases() is again
+    assert rows_of(again.encode_texts(["房價上漲 A股"])) == expected[:1]
+
+
+def test_characters_with_a_piece_keep_it(vocabulary):
+    texts = ODD + [text for text, _ in sample_rows("test", set(range(10)), 50)]
+    known = [
+        text
+        for text, row in zip(texts, rows_of(vocabulary.encode_texts(texts)), strict=True)
+        if vocabulary.unk not in row
+    ]
+    assert len(known) > 40
+    expected = rows_of(vocabulary.encode_texts(known))
+    assert rows_of(vocabulary.with_aliases().encode_texts(known)) == expected
