@@ -13,6 +13,7 @@ from text.rows import offsets_of
 from text.truncation import HEAD, HEAD_TAIL, WINDOWS
 
 BATCH_TOKENS = 8192  # tokens of a batch in evaluation and prediction
+PART_TOKENS = 1 << 16  # tokens of a part of a training batch, padding included
 RESIDENT = 3  # a split is kept on a GPU if this many times its size is free there
 
 
@@ -180,10 +181,13 @@ class Batches:
     def parts(self, row_ids, count):
         """This rank's share of a training batch, cut into `count` parts, or fewer if it has fewer rows.
 
-        A rank without rows computes one without a label, since all ranks take part in each step.
+        They are more if a part would have more than `PART_TOKENS` tokens and has several rows. A rank without rows
+        computes one without a label, since all ranks take part in each step.
         """
         mine = row_ids[RANK::RANKS]
         if len(mine):
+            longest = int(self.lengths[mine].max())
+            count = max(count, -(-len(mine) // max(1, PART_TOKENS // max(1, longest))))
             return [self.cut(part) for part in np.array_split(mine, min(count, len(mine)))]
         batch = self.cut(row_ids[:1])
         empty = {name: getattr(batch, name) for name in ("labels", "positions", "targets")}
