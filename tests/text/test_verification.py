@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cli.console import UserError
-from conftest import sample_rows, write_dataset
+from conftest import inside, sample_rows, write_dataset
 from text import cache, verification
 from text.verification import BLOCK, Digests, confirm, is_damaged
 from utils import read_dataset
@@ -75,6 +75,18 @@ def test_large_entries_are_compared_in_the_background(directory):
     assert not entry.exists()
     read_dataset(directory)
     confirm()
+
+
+@pytest.mark.parametrize("flags", [(), ("--model", "SVM")])
+def test_a_training_on_a_damaged_entry_ends_with_a_line_and_keeps_nothing(directory, tmp_path, flags):
+    flags = ("--dataset", directory, "--word_n_grams", 0, "--device", "cpu", *flags)
+    flip(directory)
+    done = inside("run.py", *flags, "--output", tmp_path / "first", check=False)
+    assert done.returncode == 2
+    assert "the encoded train.txt is damaged on the disk" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("first/saved_dict/*.ckpt"))
+    inside("run.py", *flags, "--output", tmp_path / "second")
+    assert len(list(tmp_path.glob("second/saved_dict/*.ckpt"))) == 1
 
 
 def test_an_entry_that_is_removed_meanwhile_is_not_damaged(directory, tmp_path):
