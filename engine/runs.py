@@ -23,6 +23,7 @@ from engine.label_calibration import MultiLabelCalibration
 from engine.losses import Loss, balanced_weights
 from engine.ranks import broadcast_object, join_ranks, leave_ranks
 from text.hierarchy import Hierarchy, find_hierarchy
+from text.verification import confirm
 
 POINT = {"step", "train_loss", "dev_loss"}  # of a validation; besides the accuracy, or the macro F1, of train and dev
 
@@ -220,7 +221,11 @@ def training(device, output):
     lock = contextlib.nullcontext() if RANK else locked(output.lock, f"another training writes {output.checkpoint}")
     try:
         with lock, enough_memory(device, advice):
-            yield
+            try:
+                yield
+            except Exception:  # damaged data can make torch raise anything
+                confirm()
+                raise
     except KeyboardInterrupt:
         say("Interrupted: the same command with --resume continues from the last saved state")
         sys.exit(130)

@@ -38,6 +38,8 @@ SCRIPTS = {  # as the documentation names them: the module, and the models that 
     "evaluation.timing": ("evaluation.timing", ()),
     "benchmarks.networks": ("benchmarks.networks", ()),
     "benchmarks.encoders": ("benchmarks.encoders", ()),
+    "benchmarks.extremes": ("benchmarks.extremes", ()),
+    "benchmarks.order": ("benchmarks.order", ()),
     "benchmarks.serving": ("benchmarks.serving", ()),
     "benchmarks.check": ("benchmarks.check", ()),
     "benchmarks.label_next": ("benchmarks.label_next", ()),
