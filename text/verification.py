@@ -76,9 +76,8 @@ def confirm():
         thread, found, directory, what = _running.pop()
         thread.join()
         if found[0]:
-            (directory / META).unlink(
-                missing_ok=True
-            )  # without which it is no entry: Windows keeps files that are mapped
+            # without this file it is no entry; on Windows, files that are mapped stay
+            (directory / META).unlink(missing_ok=True)
             shutil.rmtree(directory, ignore_errors=True)
             raise UserError(
                 f"{directory}: the encoded {what} is damaged on the disk, and nothing that was trained on it is kept. "
