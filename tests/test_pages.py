@@ -39,6 +39,7 @@ SCRIPTS = {  # as the documentation names them: the module, and the models that 
     "benchmarks.encoders": ("benchmarks.encoders", ()),
     "benchmarks.serving": ("benchmarks.serving", ()),
     "benchmarks.check": ("benchmarks.check", ()),
+    "benchmarks.corpus": ("benchmarks.corpus", ()),
     "benchmarks.label_next": ("benchmarks.label_next", ()),
 }
 OTHERS = {  # not on the flags page

@@ -10,7 +10,7 @@ import transformers
 import pretrain_mlm
 import pretrain_run
 from cli.console import UserError
-from conftest import here, inside, pieces, sample_rows, script, write_encoder
+from conftest import assert_mistaken, here, inside, pieces, sample_rows, script, write_encoder
 from test_run import KILL, interrupt
 from text.wordpieces import read_wordpieces
 
@@ -35,8 +35,8 @@ def test_an_encoder_from_nothing(corpus, tiny, tmp_path, monkeypatch, capsys):
     output = tmp_path / "encoder"
     pretrain(monkeypatch, corpus, output, "--size", "tiny", "--num_epochs", 4, "--learning_rate", 3e-3)
     printed = capsys.readouterr()
-    losses = [float(loss) for loss in re.findall(r"Val Loss: +([\d.]+)", printed.out)]
-    assert len(losses) == 5 and losses[3] < losses[0] < 7.5
+    losses = [float(loss) for loss in re.findall(r"Train Loss: +([\d.]+)", printed.out)]
+    assert len(losses) == 4 and losses[3] < losses[0] < 7.5
     assert "1 blank lines skipped" in printed.err
     assert "392 rows for training, 8 for validation" in printed.err
     filler = transformers.AutoModelForMaskedLM.from_pretrained(output)
@@ -70,6 +70,7 @@ def test_training_goes_on_from_an_encoder(corpus, tmp_path, monkeypatch, capsys,
 
 def test_an_interrupted_training_resumes_to_the_same_weights(corpus, encoder, tmp_path):
     settings = ("pretrain_mlm.py", "--corpus", *corpus, "--init", encoder, *FEW, "--num_epochs", 8, "--eval_every", 5)
+    settings += ("--masking", "ngram")
     inside(*settings, "--output", tmp_path / "whole")
     broken = ("--output", tmp_path / "broken")
     interrupt(KILL, tmp_path / "broken" / "saved_dict" / "mlm.resume", *settings, *broken)
@@ -103,6 +104,20 @@ def test_what_is_wrong_is_told(corpus, encoder, tmp_path, monkeypatch, settings,
     settings = [setting.format(encoder=encoder, tmp=tmp_path) for setting in settings]
     with pytest.raises(UserError, match=message):
         here(monkeypatch, pretrain_mlm.main, "--corpus", *corpus, *FEW, *settings)
+
+
+def test_a_run_with_another_masking_is_not_resumed(corpus, encoder, tmp_path):
+    settings = ("pretrain_mlm.py", "--corpus", *corpus, "--init", encoder, *FEW, "--num_epochs", 1)
+    inside(*settings, "--output", tmp_path / "o", "--masking", "word")
+    done = inside(*settings, "--output", tmp_path / "o", "--masking", "ngram", "--resume", check=False)
+    assert done.returncode == 2
+    assert "is of a run with other flags or data: masking is 'word' there, 'ngram' here" in done.stderr
+
+
+def test_a_masking_that_is_unknown(corpus, tmp_path, monkeypatch, capsys):
+    flags = ("--corpus", *corpus, "--output", tmp_path / "o", "--masking", "phrase")
+    message = "argument --masking: invalid choice: 'phrase' (choose from"
+    assert_mistaken(monkeypatch, capsys, pretrain_mlm.main, flags, message)
 
 
 def test_an_encoder_brings_its_size(encoder, tmp_path, monkeypatch, capsys):

@@ -15,12 +15,13 @@ from cli.files import digest_of
 from cli.installation import version_of
 from text.cache import cached
 from text.files import blocks_of, decode
-from text.rows import Rows, offsets_of
+from text.rows import Rows, codepoints, offsets_of, text_of
 from text.wordpieces import SPECIAL, WordPieces, from_pieces
 
 CHUNK = 1 << 20  # characters that are encoded together, which take some 300 MB
 SEGMENT = 1 << 16  # characters of a text that are encoded at once
 LONGEST_WORD = 100  # characters: the tokenizer takes longer ones for unknown
+IDEOGRAPHS = 0x3400, 0x4DC0, 0x4E00, 0xA000  # ranges of Chinese characters, each of which is a word to the tokenizer
 MOST_WORDS = 1 << 20  # that are counted at a time
 DEV_SHARE, DEV_ROWS = 0.02, 10_000  # of the rows, for validation, and how many at most
 
@@ -107,12 +108,12 @@ def _build_vocabulary(paths, size, draft):
     say("Vocabulary: built from the corpus")
     with open(draft.directory / "counted", "wb", buffering=0) as progress:  # processes that wait see that it grows
 
-        def segments():
+        def chunks():
             for chunk in _Chunks(paths):
-                yield from (segment for segment, _ in chunk)
+                yield "\n".join(segment for segment, _ in chunk)
                 progress.write(b".")
 
-        vocabulary = build_wordpieces(segments(), size)
+        vocabulary = build_wordpieces(chunks(), size)
     (draft.directory / "counted").unlink()
     return vocabulary
 
@@ -178,9 +179,13 @@ def build_wordpieces(texts, size):
     (The library's own trainer gives the pieces other ids in each process.)
     """
     rules = BertWordPieceTokenizer()
-    words, pieces = Counter(), Counter()
+    words, pieces, counts = Counter(), Counter(), np.zeros(IDEOGRAPHS[-1], np.int64)
     for text in texts:
-        found = rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(text))
+        codes = codepoints(text)
+        is_word = np.searchsorted(IDEOGRAPHS, codes, side="right") % 2 > 0  # of one character: counted without a loop
+        counts += np.bincount(codes[is_word], minlength=len(counts))
+        rest = text_of(np.where(is_word, ord(" "), codes))
+        found = rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(rest))
         words.update(word for word, _ in found if len(word) <= LONGEST_WORD)
         if len(words) > MOST_WORDS:
             least = sorted(words.values())[len(words) // 2]
@@ -189,6 +194,7 @@ def build_wordpieces(texts, size):
             for word in rare:
                 del words[word]
     _count_characters(words, pieces)
+    pieces.update({chr(code): int(counts[code]) for code in np.flatnonzero(counts)})
     order = sorted(pieces, key=lambda piece: (-pieces[piece], piece))
     whole = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
     names = [*SPECIAL, *order, *(word for word in whole if words[word] > 1)][:size]
