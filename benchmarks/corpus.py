@@ -73,11 +73,11 @@ def repeated(corpus, times, directory):
     ids, offsets = draft.column("rows.ids", corpus.rows.ids.dtype), draft.offsets("rows.offsets")
     texts = draft.column("texts", np.int64)
     with contextlib.closing(draft.files):
-        for time_ in range(times):
+        for i in range(times):
             for block in blocks(corpus.rows.ids):
                 ids.append(block)
             offsets.append(corpus.rows.offsets)
-            texts.append(corpus.texts[:-1] + time_ * corpus.texts[-1])
+            texts.append(corpus.texts[:-1] + i * corpus.texts[-1])
         texts.append([times * corpus.texts[-1]])
         draft.finish({})
     arrays = [np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("rows.ids", "rows.offsets", "texts")]

@@ -15,7 +15,7 @@ from cli.files import digest_of
 from cli.installation import version_of
 from text.cache import cached
 from text.files import blocks_of, decode
-from text.rows import Rows, codepoints, offsets_of, text_of
+from text.rows import Rows, codepoints, ids_dtype, offsets_of, text_of
 from text.wordpieces import SPECIAL, WordPieces, from_pieces
 
 CHUNK = 1 << 20  # characters that are encoded together, which take some 300 MB
@@ -120,12 +120,12 @@ def _build_vocabulary(paths, size, draft):
 
 def _encode(paths, vocabulary, limit, marks_words, draft):
     """Writes the rows of a corpus to a draft; returns notes for the user and the share of pieces that are unknown."""
-    dtype = np.uint16 if len(vocabulary) << marks_words <= 1 << 16 else np.int32
-    ids, offsets = draft.column("rows.ids", dtype), draft.offsets("rows.offsets")
+    ids = draft.column("rows.ids", ids_dtype(len(vocabulary) << marks_words))
+    offsets = draft.offsets("rows.offsets")
     texts, chunks = draft.column("texts", np.int64), _Chunks(paths)
     pieces = unknown = rows = 0
     for chunk in chunks:
-        segments, is_first = zip(*chunk, strict=True)
+        segments, is_first = map(list, zip(*chunk, strict=True))
         part, counts = vocabulary.encode_split(segments, limit, marks_words)
         ids.append(part.ids)
         offsets.append(part.offsets)
