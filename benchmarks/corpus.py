@@ -20,7 +20,7 @@ import numpy as np
 
 from cli.console import Parser, duration, echo, number
 from engine.masking import MaskedBatches
-from models.mlm import MASKINGS, TOKEN, Config
+from models.mlm import MASKINGS, TOKEN, WORD, Config
 from text.cache import Draft
 from text.corpus import hold_out, read_corpus
 from text.labelled import read_split
@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--output", type=Path, required=True, help="directory to write the corpus and its cache to")
     parser.add_argument("--megabytes", type=number(int, 1), default=300, help="size of the corpus that is encoded")
     parser.add_argument("--repeat", type=number(int, 1), default=35, help="how often its encoded rows are repeated")
-    parser.add_argument("--masking", choices=MASKINGS, default=TOKEN, help="as in pretrain_mlm.py")
+    parser.add_argument("--masking", choices=MASKINGS, default=WORD, help="as in pretrain_mlm.py")
     args = parser.parse_args()
     config = Config(masking=args.masking)
     args.output.mkdir(parents=True, exist_ok=True)

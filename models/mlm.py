@@ -21,7 +21,7 @@ class Config(encoder.TrainingConfig):
     )
     dropout: float = base.flag(0.1, "dropout in the encoder", low=0, high=0.95)
     mask_share: float = base.flag(0.15, "share of the tokens to mask", low=0, high=0.9, open_low=True)
-    masking: str = base.flag(TOKEN, "what is masked together: one token, a word, or 1 to 4 words", choices=MASKINGS)
+    masking: str = base.flag(WORD, "what is masked together: one token, a word, or 1 to 4 words", choices=MASKINGS)
 
 
 class Model(nn.Module):
