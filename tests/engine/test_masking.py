@@ -36,10 +36,10 @@ def rows_of_words(sizes, count, vocabulary):
     return Rows(marked(np.tile(ids, count), np.tile(ends, count)), offsets)
 
 
-def chosen(batches, count):
-    """Which tokens of the first rows are masked, (B, T) bool, and the read parts."""
-    positions, tokens, ends, lengths = batches.read(np.arange(count))
-    return batches.choose(positions, ends, lengths), tokens, ends, lengths
+def mask_of(batches, count):
+    """Which tokens of the first rows are masked, (B, T) bool."""
+    positions, _, ends, lengths = batches.read(np.arange(count))
+    return batches.choose(positions, ends, lengths)
 
 
 @pytest.mark.parametrize("masking", MASKINGS)
@@ -84,7 +84,7 @@ def test_every_token_is_masked_as_often(vocabulary, masking):
     """Nearly: a word of four pieces, and the end of an n-gram, do not fit into what is left of a short row's share."""
     sizes, count = [1, 2, 1, 3, 1, 1, 4, 1, 2, 2, 1, 1], 4000
     batches = batches_of(rows_of_words(sizes, count, vocabulary), vocabulary, masking=masking, mask_share=0.2)
-    mask = chosen(batches, count)[0]
+    mask = mask_of(batches, count)
     assert mask.mean(axis=0)[1:-1] == pytest.approx(np.full(20, 0.2), abs=0.08)
     assert mask[:, 1:-1].mean() == pytest.approx(0.2, abs=0.01)
     if masking != TOKEN:
@@ -108,5 +108,5 @@ def test_n_grams_have_one_to_four_words(vocabulary):
     assert (mask.sum(axis=1) == 4).all()
     runs = (np.diff(mask.astype(int), axis=1) == 1).sum(axis=1)  # n-grams of 4 words are seldom cut: runs of 1 to 4
     assert 0.08 < (runs == 1).mean() < 0.35
-    words_alone = chosen(batches_of(rows, vocabulary, masking="word", mask_share=4 / words), count)[0]
+    words_alone = mask_of(batches_of(rows, vocabulary, masking="word", mask_share=4 / words), count)
     assert ((np.diff(words_alone.astype(int), axis=1) == 1).sum(axis=1) == 1).mean() < 0.01
