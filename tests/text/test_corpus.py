@@ -70,6 +70,13 @@ def test_another_corpus_is_another_entry(vocabulary, tmp_path):
     assert len({corpus.digest for corpus in corpora}) == 3
 
 
+def test_marks_of_words_are_in_another_entry(vocabulary, tmp_path):
+    paths = write_corpus(tmp_path)
+    plain, marked = (read_corpus(paths, 64, marks_words, vocabulary) for marks_words in (False, True))
+    assert len(entries(tmp_path)) == 2
+    assert np.array_equal(marked.rows.ids >> 1, plain.rows.ids)
+
+
 def test_a_directory_that_cannot_be_written(vocabulary, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     (tmp_path / "cache").write_text("no directory", encoding="utf-8")
