@@ -42,6 +42,7 @@ SCRIPTS = {  # as the documentation names them: the module, and the models that 
     "benchmarks.order": ("benchmarks.order", ()),
     "benchmarks.serving": ("benchmarks.serving", ()),
     "benchmarks.check": ("benchmarks.check", ()),
+    "benchmarks.corpus": ("benchmarks.corpus", ()),
     "benchmarks.label_next": ("benchmarks.label_next", ()),
     "benchmarks.aliases": ("benchmarks.aliases", ()),
 }
