@@ -5,15 +5,16 @@
     python compare.py --models TextCNN FastText NBSVM --ensemble                 # and the best of them together
     python compare.py --models TextCNN FastText SVM --rows 500 2000 10000        # and with fewer training rows
     python compare.py --models TextCNN DPCNN --paper                             # and as in their papers
+    python compare.py --models TextCNN SVM --robustness                          # and with changed test texts
     python compare.py --models TextCNN DPCNN -- --num_epochs 3 --device cpu      # after --: flags of every training
 
-Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, with --rows also `rows.md`, `.json` and `.png`, and the
-files of each training to MODEL/seed-N there, with its output in `run.log`. A training is a separate process; the .json
-has its command. Finished runs are not trained again: after an interruption the same command continues, and with more
-models or seeds it trains only those. With other data, vectors, encoder, flags or defaults a run is trained again, and
-the one before is kept in seed-N.before. A new version of the code is not detected: remove the directory. A hyper-
-parameter after -- is given to the models that have it. If a training fails, the others are compared, and the exit
-status is 1.
+Writes `leaderboard.md`, `.json` and `.png` to D/leaderboard, with --rows also `rows.md`, `.json` and `.png`, with
+--robustness also the files of `evaluation.robustness`, and the files of each training to MODEL/seed-N there, with its
+output in `run.log`. A training is a separate process; the .json has its command. Finished runs are not trained again:
+after an interruption the same command continues, and with more models or seeds it trains only those. With other data,
+vectors, encoder, flags or defaults a run is trained again, and the one before is kept in seed-N.before. A new version
+of the code is not detected: remove the directory. A hyper-parameter after -- is given to the models that have it. If a
+training fails, the others are compared, and the exit status is 1.
 """
 
 from cli.start import run_script
@@ -27,9 +28,11 @@ from cli.console import Parser, UserError, boolean, echo, number, say, split_arg
 from cli.files import default_dataset
 from evaluation.baselines import BASELINES
 from evaluation.comparison import Comparison, competitors
-from evaluation.job import EnsembleJob, measure_of
+from evaluation.job import EnsembleJob, call, measure_of
 from models import MODELS, NETWORKS
+from text.files import read_json
 from text.hierarchy import find_hierarchy
+from text.perturbations import STRENGTHS, available
 from utils import add_dataset_flag
 
 OURS = ("model", "dataset", "seed", "output", "resume")  # flags of a training that are set here
@@ -54,6 +57,14 @@ def parse_args():
         "--rows", nargs="+", type=number(int, 1), default=(), help="also train on parts of the training split"
     )
     parser.add_argument("--ensemble", action="store_true", help="combine the runs into an ensemble, chosen on dev")
+    parser.add_argument(
+        "--robustness",
+        nargs="*",
+        metavar="STRENGTH",
+        type=number(float, 0, 1, open_low=True),
+        help="also test on changed texts, with these shares of changed characters "
+        f"({' '.join(map(str, STRENGTHS))} if none is given)",
+    )
     add_dataset_flag(parser)
     parser.add_argument("--output", type=Path, help="directory to write to (leaderboard in the dataset's)")
     args = parser.parse_args(ours)
@@ -115,6 +126,23 @@ def run_parts(args, comparison, results):
         failures |= {f"{name} with {count} rows": why for name, why in failed.items()}
     learning_curve.write(comparison.output, comparison.directory.resolve().name, points)
     return failures
+
+
+def measure_robustness(args, comparison, jobs):
+    """Measures the robustness of these jobs' models, prints the table and writes the files."""
+    from evaluation import robustness_report  # matplotlib, which takes a second to import
+
+    output, log = comparison.output, comparison.output / "robustness.log"
+    available()  # reports what is left out
+    say(f"Robustness: its output is in {log}")
+    files = {job.name: str(job.checkpoint) for job in jobs}
+    command = ["-m", "evaluation.robustness", "--names", *files, "--checkpoints", *files.values()]
+    command += ["--dataset", str(comparison.directory), "--output", str(output)]
+    command += ["--strengths", *map(str, args.robustness or STRENGTHS)]
+    call([*command, "--device", args.known.device, "--amp", args.known.amp], log, "robustness")
+    for line in robustness_report.table(read_json(output / "robustness.json")):
+        echo(line)
+    say(f"Robustness: {output / 'robustness.md'}, beside it .json, .tsv and .png")
 
 
 def about(args, comparison, rows, failures):
@@ -180,6 +208,9 @@ def main():
             score, p50 = leaderboard.percent(row[measure_of(row)]), leaderboard.milliseconds(row["speed"]["p50_ms"])
             echo(f"{row['model']:<12} {score} %, one headline {p50}{', Pareto front' if row['pareto'] else ''}")
         say(f"Leaderboard: {comparison.output / 'leaderboard.md'}, beside it .json and .png")
+    measurable = [job for job, *_ in jobs if job.name in results and job.kind != "baseline"]
+    if args.robustness is not None and measurable:
+        measure_robustness(args, comparison, measurable)
     if failures:
         say(f"Failed: {', '.join(failures)}")
         sys.exit(1)

@@ -11,13 +11,11 @@ A corpus has one text a line, plain, .gz or .bz2. What follows a tab (a label) i
 from cli.start import run_script
 
 import contextlib
-import hashlib
 import math
 import shutil
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import AutoModel
 
@@ -29,19 +27,16 @@ from engine.optimizers import warmup_and_decay
 from engine.runs import Output, Run, Updates, add_training_flags, training
 from models import encoder_files
 from models.base import DataSpec, add_config_flags, config_of
-from models.mlm import Config, Model
+from models.mlm import TOKEN, Config, Model
 from pretrain_eval import make_optimizers
-from text.files import decode, lines_of
-from text.rows import concatenate, gather
-from text.wordpieces import build_wordpieces, check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
+from text.corpus import hold_out, read_corpus
+from text.wordpieces import check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
 from train_eval import finish, train
 
 # layers and width, after Turc et al. 2019, https://arxiv.org/abs/1908.08962, and BERT's base
 SIZES = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}
 HEAD_WIDTH = 64
 HEADS = ("cls.", "predictions.", "generator_predictions.", "generator_lm_head.")  # that predict words
-CHUNK = 1 << 15  # lines that are tokenised together
-DEV_SHARE, DEV_ROWS = 0.02, 10_000  # of the rows, for validation, and how many at most
 
 
 def parse_args():
@@ -69,57 +64,24 @@ def parse_args():
     return args
 
 
-def texts_of(paths, show=True):
-    """The texts of a corpus, one after the other, each up to its first tab."""
-    for path in paths:
-        for i, line in enumerate(lines_of(path, show)):
-            yield decode(path, line, i).split("\t", 1)[0].strip()
-
-
-def read_rows(paths, vocabulary, pad_size):
-    """The encoded rows of a corpus, long texts as several rows, and the digest of the ids."""
-    parts, chunk, blank = [], [], 0
-    for text in texts_of(paths):
-        blank += not text
-        if text:
-            chunk.append(text)
-        if len(chunk) == CHUNK:
-            parts.append(vocabulary.split(vocabulary.encode_texts(chunk), pad_size))
-            chunk = []
-    parts.append(vocabulary.split(vocabulary.encode_texts(chunk), pad_size))
-    rows = concatenate(parts)
-    if len(rows.lengths) < 2:
-        raise UserError(f"--corpus {' '.join(paths)}: {len(rows.lengths)} texts, expected two or more, one a line")
-    if blank:
-        say(f"{blank} blank lines skipped")
-    digest = hashlib.sha256(rows.ids)
-    digest.update(rows.offsets)
-    return rows, digest.hexdigest()[:16]
-
-
-def hold_out(rows, seed):
-    """The rows for training and those for validation."""
-    order = np.random.default_rng(seed).permutation(len(rows.lengths))
-    count = min(DEV_ROWS, max(1, round(DEV_SHARE * len(order))))
-    splits = np.sort(order[count:]), np.sort(order[:count])
-    return [gather(rows.ids, rows.offsets[:-1][row_ids], rows.lengths[row_ids]) for row_ids in splits]
-
-
 def read_encoder(args):
-    """The config.json, as a dict, and the vocabulary: those of `--init`, or of an encoder with random weights."""
+    """The config.json of `--init` as a dict, and the vocabulary, of `--init` or `--vocab`; None for what is to be made.
+
+    Those of an encoder with random weights depend on the corpus.
+    """
     if args.init:
         config = encoder_files.read_config(args.init)
         return config, read_wordpieces(args.init, config["vocab_size"])
-    if args.vocab:
-        vocabulary = read_vocab_file(args.vocab)
-    else:
-        say("Vocabulary: built from the corpus")
-        vocabulary = build_wordpieces(texts_of(args.corpus), args.vocab_size)
-    layers, width = SIZES[args.size or "mini"]
+    return None, args.vocab and read_vocab_file(args.vocab)
+
+
+def new_encoder(size, pad_size, vocabulary):
+    """The config.json, as a dict, of an encoder with random weights."""
+    layers, width = SIZES[size or "mini"]
     config = {"model_type": "bert", "vocab_size": len(vocabulary), "num_hidden_layers": layers, "hidden_size": width}
     config |= {"num_attention_heads": width // HEAD_WIDTH, "intermediate_size": 4 * width}
     # no more positions than are trained
-    return config | {"max_position_embeddings": args.pad_size, "pad_token_id": vocabulary.pad}, vocabulary
+    return config | {"max_position_embeddings": pad_size, "pad_token_id": vocabulary.pad}
 
 
 def load(model, directory):
@@ -170,9 +132,11 @@ def main():
     encoder_files.hush()
     encoder, vocabulary = read_encoder(args)
     echo("Loading data...")
-    rows, digest = read_rows(args.corpus, vocabulary, config.pad_size)
+    corpus = read_corpus(args.corpus, config.pad_size, config.masking != TOKEN, vocabulary, args.vocab_size)
+    vocabulary = corpus.vocabulary
+    encoder = encoder or new_encoder(args.size, config.pad_size, vocabulary)
     advice = f"use the vocab.txt of the encoder in {args.init}" if args.init else "use another --vocab"
-    check_unknown(vocabulary, rows, advice if args.init or args.vocab else "increase --vocab_size")
+    check_unknown(corpus.unknown, advice if args.init or args.vocab else "increase --vocab_size")
     echo(f"Vocab size: {len(vocabulary)}")
     output = Output(args.output, "mlm")
     with training(compute.device, output):
@@ -181,8 +145,7 @@ def main():
             model = Model(config, DataSpec(0, len(vocabulary), encoder))
         pooler = load(model, args.init) if args.init else {}
         train_split, dev_split = (
-            MaskedBatches(part, vocabulary, config.mask_share, args.seed, compute.device)
-            for part in hold_out(rows, args.seed)
+            MaskedBatches(part, vocabulary, config, args.seed, compute.device) for part in hold_out(corpus, args.seed)
         )
         weights = sum(weight.numel() for weight in model.parameters())
         counts = f"{len(train_split.lengths)} rows for training, {len(dev_split.lengths)} for validation"
@@ -193,7 +156,7 @@ def main():
         init = args.init and encoder_files.digest_of_weights(encoder_files.weights_file(args.init))
         run = Run.of(
             args,
-            {"encoder": encoder, "tokenizer": vocabulary.digest, "corpus": digest, "init": init},
+            {"encoder": encoder, "tokenizer": vocabulary.digest, "corpus": corpus.digest, "init": init},
             config=config,
             model=model,
             train=train_split,

@@ -103,11 +103,13 @@ def main():
     args.dataset = Path(args.dataset or default_dataset())
     check_init_flags(args, {"bert_path": default_path(type(config)), "scratch": False})
     encoder, vocabulary, source = read_encoder(args)
+    vocabulary = vocabulary.with_aliases()
     echo("Loading data...")
-    dataset, of_start = start_on(args, read_dataset(args.dataset, vocabulary))
+    dataset, of_start = start_on(args, read_dataset(args.dataset, vocabulary, augment=args.augment))
     classes, hierarchy = dataset.classes, hierarchy_of(args, dataset)
     echo(f"Vocab size: {len(vocabulary)}")
-    check_unknown(vocabulary, dataset.train.rows, f"use the vocab.txt of the encoder in {args.init or args.bert_path}")
+    advice = f"use the vocab.txt of the encoder in {args.init or args.bert_path}"
+    check_unknown(vocabulary.unknown(dataset.train.rows), advice)
     config = fit_to_rows(config, dataset.train.rows, encoder.get("max_position_embeddings"))
     config = limit_evidence(fit_to_encoder(config, encoder), len(classes))
     with training(compute.device, Output(args.output or args.dataset, args.model)):

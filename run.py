@@ -106,7 +106,8 @@ def main():
     known = args.warm_start and args.warm_start.saved.vocabulary
     config = limit_evidence(config, len(classes_of(args.dataset)))
     echo("Loading data...")
-    dataset = read_dataset(args.dataset, None, args.word, args.segmenter, args.max_vocab, known, config.words > 0)
+    texts = (args.word, args.segmenter, args.max_vocab, known, config.words > 0, args.augment)
+    dataset = read_dataset(args.dataset, None, *texts)
     dataset, of_start = start_on(args, dataset)
     classes, vocabulary, hierarchy = dataset.classes, dataset.vocabulary, hierarchy_of(args, dataset)
     echo(f"Vocab size: {len(vocabulary)}")

@@ -20,10 +20,12 @@ from engine import checkpoint, resume
 from engine.batches import infer
 from engine.calibration import calibrate
 from engine.device import autocast, release_memory, tensor_floats
+from engine.long_rows import report_cost
 from engine.losses import Loss, tally_of
 from engine.ranks import all_reduce_sum, broadcast, parallel
 from engine.runs import Progress, new_log
 from text.rows import texts_of
+from text.verification import confirm
 
 EVAL_COST = 1 / 3  # of validating a row, relative to training on it: forward, against forward, backward and update
 EVAL_SHARE = 1 / 10  # of the training's cost, for validations within an epoch
@@ -48,7 +50,9 @@ def train(run):
         return progress
     if RANK:  # each rank has its own dropout masks
         torch.manual_seed(int(np.random.SeedSequence((run.seed, RANK, progress.step)).generate_state(1)[0]))
-    model = parallel(run.model.train(), compute.device)
+    run.model.train()
+    report_cost(run)
+    model = parallel(run.model, compute.device)
     if compute.compile:
         model = torch.compile(model, dynamic=True)
     eval_every = run.eval_every or default_eval_every(len(run.train.labels), len(run.dev.labels), config.batch_size)
@@ -141,6 +145,7 @@ def take_step(run, model, parts, scaler, tally):
 
 def validate(run, progress, tally, writer, start):
     """Validates, prints the Iter line, writes the curves, keeps the best model."""
+    confirm()
     train_loss, train_score = tally.close()
     measure, shown = tally.measure, tally.shown
     with autocast(run.compute.device, run.compute.amp):

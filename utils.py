@@ -11,6 +11,7 @@ from cli.start import run_script
 
 import dataclasses
 import math
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ from cli.console import Parser, UserError, boolean, number, say
 from cli.files import default_dataset
 from cli.installation import version_of
 from engine.batches import Batches
-from text import cache, vectors
+from text import augmentation, cache, vectors
+from text.aliases import notes_on
 from text.kind import is_multi_label
 from text.labelled import LabelledFile, read_classes
 from text.rows import Rows, texts_of
@@ -37,7 +39,7 @@ class Split(NamedTuple):
 
     rows: Rows
     labels: np.ndarray  # (N,) uint8, or int32 if there are more than 256 classes; or (N, C) uint8, see `text.kind`
-    digest: str  # of the file
+    digest: str  # of the file, with the changes of its rows if there are any
     texts: Rows | None  # the rows' code points, of the test split alone
 
 
@@ -61,18 +63,19 @@ class Dataset(NamedTuple):
 
 
 def read_dataset(
-    directory, vocabulary=None, word=False, segmenter="auto", max_vocab=10000, known=None, marks_words=False
+    directory, vocabulary=None, word=False, segmenter="auto", max_vocab=10000, known=None, marks_words=False, augment=0
 ):
     """Reads a dataset. Without a vocabulary, that of train.txt is built, as an extension of `known` if that is given.
 
     marks_words: whether characters are marked where words end, see `Vocabulary`; an extension has marks if `known` has.
+    augment: the share of the training rows that an `Augmentation` changes.
     Raises UserError if anything is wrong with its files.
     """
     classes = classes_of(directory)
     if vocabulary:
-        train = _read_split(directory, "train", classes, vocabulary)
+        train = _read_split(directory, "train", classes, vocabulary, augment=augment)
     else:
-        vocabulary, train = _read_train(directory, classes, word, segmenter, max_vocab, known, marks_words)
+        vocabulary, train = _read_train(directory, classes, word, segmenter, max_vocab, known, marks_words, augment)
     dev = _read_split(directory, "dev", classes, vocabulary)
     test = _read_split(directory, "test", classes, vocabulary, keep_texts=True)
     return Dataset(classes, vocabulary, train, dev, test)
@@ -85,7 +88,7 @@ def classes_of(directory):
     return read_classes(Path(directory) / "data" / "class.txt")
 
 
-def _read_train(directory, classes, word, segmenter, max_vocab, known=None, marks_words=False):
+def _read_train(directory, classes, word, segmenter, max_vocab, known=None, marks_words=False, augment=0):
     """The vocabulary of train.txt, as an extension of `known` if that is given, and its rows."""
     if not word and segmenter != "auto":
         raise UserError(f"--segmenter {segmenter} is for words: add --word True")
@@ -96,6 +99,7 @@ def _read_train(directory, classes, word, segmenter, max_vocab, known=None, mark
     key |= {"classes": classes, "version": version_of("rjieba") if word or marks_words else None}
     key |= {"marks_words": True} if marks_words else {}
     key |= {"known": known.digest} if known else {}
+    key |= augmentation.key_of(augment)
     multi_label = is_multi_label(path.parent)
 
     def fill(draft):
@@ -103,7 +107,8 @@ def _read_train(directory, classes, word, segmenter, max_vocab, known=None, mark
         if known and chosen == "space" and _choose_segmenter(path, classes, "auto", multi_label)[0] != "space":
             notes.append("Warning: {path} is not segmented by spaces, but the texts of the checkpoint were")
         counter, spool = TokenCounter(chosen, marks_words), cache.Spool(draft)
-        file = LabelledFile(path, classes, counter.prepare, multi_label)
+        change = augmentation.Augmentation(augment)
+        file = LabelledFile(path, classes, lambda texts: counter.prepare(change(texts)), multi_label)
         labels, offsets = draft.column("labels", _label_dtype(classes, multi_label)), draft.offsets("rows.offsets")
         for prepared, block_labels in file:
             rows = counter.add(prepared)
@@ -115,40 +120,44 @@ def _read_train(directory, classes, word, segmenter, max_vocab, known=None, mark
         ids, table = draft.column("rows.ids", vocabulary.dtype), counter.final_ids(vocabulary)
         for part in spool:
             ids.append(table.take(part))
-        notes += file.notes
+        notes += file.notes + change.notes + notes_on(counter.replaced)
         return {"digest": file.digest.hexdigest(), "notes": notes, "vocabulary": vocabulary.content}
 
     entry = cache.cached(path, key | _kind_key(multi_label), fill)
-    return Vocabulary(**entry.meta["vocabulary"]), _split(entry, classes, multi_label)
+    return Vocabulary(**entry.meta["vocabulary"]), _split(entry, classes, multi_label, augment)
 
 
-def _read_split(directory, name, classes, vocabulary, keep_texts=False):
+def _read_split(directory, name, classes, vocabulary, keep_texts=False, augment=0):
     path = Path(directory) / "data" / f"{name}.txt"
     key = {"vocabulary": vocabulary.digest, "version": vocabulary.package and version_of(vocabulary.package)}
-    key |= {"classes": classes, "texts": keep_texts}
+    key |= {"classes": classes, "texts": keep_texts} | augmentation.key_of(augment)
     multi_label = is_multi_label(path.parent)
 
     def fill(draft):
-        file = LabelledFile(path, classes, lambda texts: (vocabulary.encode(texts), texts), multi_label)
+        change = augmentation.Augmentation(augment)
+        file = LabelledFile(path, classes, lambda texts: (vocabulary.encode(change(texts)), texts), multi_label)
         labels = draft.column("labels", _label_dtype(classes, multi_label))
         ids, offsets = draft.column("rows.ids", vocabulary.dtype), draft.offsets("rows.offsets")
         codes, ends = (draft.column("texts.ids", np.uint32), draft.offsets("texts.offsets")) if keep_texts else (0, 0)
+        replaced = Counter()
         for (rows, texts), block_labels in file:
             ids.append(rows.ids)
             offsets.append(rows.offsets)
             labels.append(block_labels.ravel())
+            replaced.update(vocabulary.aliases.replaced(texts) if vocabulary.aliases else {})
             if keep_texts:
                 codes.append(texts.ids)
                 ends.append(texts.offsets)
-        return {"digest": file.digest.hexdigest(), "notes": file.notes}
+        return {"digest": file.digest.hexdigest(), "notes": file.notes + change.notes + notes_on(replaced)}
 
-    return _split(cache.cached(path, key | _kind_key(multi_label), fill), classes, multi_label)
+    return _split(cache.cached(path, key | _kind_key(multi_label), fill), classes, multi_label, augment)
 
 
-def _split(entry, classes, multi_label):
+def _split(entry, classes, multi_label, augment):
     texts = entry.rows("texts") if "texts.ids" in entry.arrays else None
     labels = entry.arrays["labels"].reshape(-1, len(classes)) if multi_label else entry.arrays["labels"]
-    return Split(entry.rows("rows"), labels, entry.meta["digest"][:16], texts)
+    digest = ", ".join([entry.meta["digest"][:16], *map(str, augmentation.key_of(augment).values())])
+    return Split(entry.rows("rows"), labels, digest, texts)
 
 
 def _kind_key(multi_label):

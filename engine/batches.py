@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from cli.console import RANK, RANKS
+from engine.plan import Plan
 from text.rows import offsets_of
 from text.truncation import HEAD, HEAD_TAIL, WINDOWS
 
 BATCH_TOKENS = 8192  # tokens of a batch in evaluation and prediction
+PART_TOKENS = 1 << 16  # tokens of a part of a training batch, padding included
 RESIDENT = 3  # a split is kept on a GPU if this many times its size is free there
 
 
@@ -51,22 +53,6 @@ class Batch(NamedTuple):
         return values.repeat_interleave(self.windows, dim=0, output_size=len(self.tokens))
 
 
-class Plan:
-    """An epoch's batches, arrays of row ids: a sequence that needs no memory for each batch."""
-
-    def __init__(self, order, batch_size, sequence):
-        self.order, self.batch_size, self.sequence = order, batch_size, sequence
-
-    def __len__(self):
-        return len(self.sequence)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return Plan(self.order, self.batch_size, self.sequence[index])
-        start = int(self.sequence[index]) * self.batch_size
-        return self.order[start : start + self.batch_size]
-
-
 class Batches:
     """Cuts a split's rows into batches of rows of similar length, each padded to its own longest row.
 
@@ -99,19 +85,9 @@ class Batches:
         self.columns = torch.arange(int(self.lengths.max(initial=0)), device=home)
 
     def shuffled(self, batch_size, seed, epoch):
-        """One epoch's batches for training, as arrays of row ids: the same for the same seed and epoch.
-
-        Rows are shuffled, then sorted by length within pools of 64 batches, then the batches are shuffled. The window
-        of each row is drawn, which `cut` takes.
-        """
+        """One epoch's batches for training, a `Plan`. The window of each row is drawn, which `cut` takes."""
         self.draw_windows(seed, epoch)
-        rng = np.random.default_rng((seed, epoch))
-        order = np.arange(len(self.lengths), dtype=np.int32 if len(self.lengths) < 1 << 31 else np.int64)
-        rng.shuffle(order)
-        for start in range(0, len(order), 64 * batch_size):
-            pool = order[start : start + 64 * batch_size]
-            pool[:] = pool[np.argsort(self.lengths[pool], kind="stable")]
-        return Plan(order, batch_size, rng.permutation(-(-len(order) // batch_size)))
+        return Plan(self.lengths, batch_size, seed, epoch)
 
     def draw_windows(self, seed, epoch):
         """Draws the window of each row that training reads, the same for the same seed and epoch."""
@@ -205,10 +181,13 @@ class Batches:
     def parts(self, row_ids, count):
         """This rank's share of a training batch, cut into `count` parts, or fewer if it has fewer rows.
 
-        A rank without rows computes one without a label, since all ranks take part in each step.
+        They are more if a part would have more than `PART_TOKENS` tokens and has several rows. A rank without rows
+        computes one without a label, since all ranks take part in each step.
         """
         mine = row_ids[RANK::RANKS]
         if len(mine):
+            longest = int(self.lengths[mine].max())
+            count = max(count, -(-len(mine) // max(1, PART_TOKENS // max(1, longest))))
             return [self.cut(part) for part in np.array_split(mine, min(count, len(mine)))]
         batch = self.cut(row_ids[:1])
         empty = {name: getattr(batch, name) for name in ("labels", "positions", "targets")}

@@ -11,7 +11,8 @@ from models.counts import BLOCK, MOST_ROWS, Counter
 from models.evidence import Evidence
 from models.tables import keys_of
 
-CALIBRATION_ROWS = 5_000  # training rows that the evidence is calibrated on, at most
+CALIBRATION_ROWS = 5_000  # training rows that the evidence is calibrated on, at most,
+CALIBRATION_PAIRS = 2_000_000  # and pairs of a row and a class
 MOST_CLASSES = 1000  # with evidence: each token of a batch has a number for each class and length of n-gram
 SMOOTHINGS = (0.1, 0.3, 1.0)  # among which the best one is chosen
 PENALTY = 1e-4  # on the squares of the weights, so that those of rare features stay small
@@ -77,18 +78,17 @@ def calibrate(evidence, batches, seed):
 
     The rows are those of the training split, each left out of the counts. A smoothing of 0 is chosen here.
     """
-    rows = np.random.default_rng(seed).permutation(len(batches.lengths))[:CALIBRATION_ROWS]
-    smoothings = [evidence.smoothing] if evidence.smoothing else SMOOTHINGS
-    features, labels = {smoothing: [] for smoothing in smoothings}, []
+    most = min(CALIBRATION_ROWS, CALIBRATION_PAIRS // len(evidence.bias))
+    rows = np.random.default_rng(seed).permutation(len(batches.lengths))[:most]
+    smoothings, found = [evidence.smoothing] if evidence.smoothing else SMOOTHINGS, []
     evidence.train()
-    for row_ids in batches.by_length(rows):
-        batch = batches.cut(row_ids)
-        counts = evidence.count(batch)
-        for evidence.smoothing in smoothings:
-            features[evidence.smoothing].append(evidence.features(counts, batch.lengths))
-        labels.append(batch.labels)
-    labels = torch.cat(labels)
-    found = [(*regress(torch.cat(features[smoothing]), labels), smoothing) for smoothing in smoothings]
+    for evidence.smoothing in smoothings:  # the features of one at a time: with many classes they take gigabytes
+        features, labels = [], []
+        for row_ids in batches.by_length(rows):
+            batch = batches.cut(row_ids)
+            features.append(evidence.features(evidence.count(batch), batch.lengths))
+            labels.append(batch.labels)
+        found.append((*regress(torch.cat(features), torch.cat(labels)), evidence.smoothing))
     _, roots, bias, evidence.smoothing = min(found, key=lambda each: each[0])
     evidence.roots.copy_(roots.view_as(evidence.roots))
     evidence.bias.copy_(bias)

@@ -8,12 +8,15 @@ text, the most probable one is explained.
 
 import html
 import itertools
+import re
 
 import numpy as np
 
 from engine.temperature import TINY
+from text.aliases import UNREAD
 
 UNKNOWN = "\U0002a6a5"  # an ideograph that vocabularies lack, and that tokenizers of Chinese keep apart from others
+READ = re.compile(f"[^{UNREAD}]")
 SPANS = 128  # of a text that are replaced one after the other, at most
 CHARACTERS = 1 << 20  # of texts with a replacement that are in memory at a time, and those of one text more
 LONGEST_TOKEN = 8  # characters of a word or word piece, on average of a text at most
@@ -81,20 +84,22 @@ class Explanation:
 def spans_to_replace(text, first, last=0):
     """The spans that are replaced, one after the other: characters, or several of a long text; without white space.
 
-    first, last: how many characters the model reads from the beginning and from the end, without white space there.
+    first, last: how many characters the model reads from the beginning and from the end, without white space there,
+    and without invisible ones.
     """
     start, end = len(text) - len(text.lstrip()), len(text.rstrip())
-    joint = max(start, min(end, start + first))
-    tail = max(joint, end - last)
+    unread = sum(map(text.count, UNREAD))
+    joint = max(start, min(end, start + first + unread))
+    tail = max(joint, end - last - unread) if last else end
     width = max(1, -(-(joint - start + end - tail) // (SPANS - (tail < end))))
     spans = [
         (i, min(i + width, stop)) for begin, stop in ((start, joint), (tail, end)) for i in range(begin, stop, width)
     ]
-    return [(start, end) for start, end in spans if not text[start:end].isspace()]
+    return [(start, end) for start, end in spans if "".join(READ.findall(text[start:end])).strip()]
 
 
 def replaced(text, start, end):
-    return text[:start] + UNKNOWN * (end - start) + text[end:]
+    return text[:start] + READ.sub(UNKNOWN, text[start:end]) + text[end:]
 
 
 def log_odds(probabilities, label, multi_label=False):

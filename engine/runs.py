@@ -23,6 +23,7 @@ from engine.label_calibration import MultiLabelCalibration
 from engine.losses import Loss, balanced_weights
 from engine.ranks import broadcast_object, join_ranks, leave_ranks
 from text.hierarchy import Hierarchy, find_hierarchy
+from text.verification import confirm
 
 POINT = {"step", "train_loss", "dev_loss"}  # of a validation; besides the accuracy, or the macro F1, of train and dev
 
@@ -128,6 +129,7 @@ def run_of_classifier(args, compute, classifier, dataset, hierarchy, updates, fi
     flags = {"class_weight": args.class_weight, "label_smoothing": args.label_smoothing}
     digests = {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
     flags |= {"store": args.store} if args.store else {}
+    flags |= {"augment": args.augment} if args.augment else {}
     flags |= {} if args.hierarchy is None else {"hierarchy": args.hierarchy}
     flags |= {"multi_label": True} if dataset.multi_label else {}
     kind, like = (MultiLabelCalibration, len(hierarchy.paths)) if dataset.multi_label else (Calibration, hierarchy)
@@ -184,6 +186,12 @@ def add_run_flags(parser):
         "--hierarchy", type=boolean, nargs="?", const=True, help="take class names for paths (if two share a prefix)"
     )
     parser.add_argument("--label_smoothing", type=number(float, 0, 1), default=0.0, help="label smoothing of the loss")
+    parser.add_argument(
+        "--augment",
+        type=number(float, 0, 1),
+        default=0.0,
+        help="share of the training rows to perturb at random",
+    )
 
 
 def add_training_flags(parser):
@@ -213,7 +221,11 @@ def training(device, output):
     lock = contextlib.nullcontext() if RANK else locked(output.lock, f"another training writes {output.checkpoint}")
     try:
         with lock, enough_memory(device, advice):
-            yield
+            try:
+                yield
+            except Exception:  # damaged data can make torch raise anything
+                confirm()
+                raise
     except KeyboardInterrupt:
         say("Interrupted: the same command with --resume continues from the last saved state")
         sys.exit(130)

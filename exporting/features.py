@@ -48,6 +48,11 @@ def valid(text):
     return text.encode(errors="replace").decode()
 
 
+def codes_of(texts):
+    """The code points of texts, one after the other."""
+    return np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), "<u4")
+
+
 def offsets_of(lengths):
     """The offsets of rows of these lengths, (N,) -> (N + 1,)."""
     return np.concatenate(([0], np.fromiter(lengths, np.int64).cumsum()))
@@ -56,11 +61,16 @@ def offsets_of(lengths):
 class Vocabulary:
     """Turns texts into token ids: one flat array, and the offsets of the texts in it.
 
-    With `marks_words` an id is doubled, and odd where a word ends.
+    With `marks_words` an id is doubled, and odd where a word ends. Characters that training has not seen are read as
+    known ones, their `aliases`, and those that are not shown are not read.
     """
 
     def __init__(self, content):
         self.tokenizer = self.cut = None
+        aliases = take({"aliases": ""} | content, "aliases", str, lambda pairs: len(pairs) % 2 == 0)
+        self.aliases = dict(zip(map(ord, aliases[::2]), (form.strip("\0") for form in aliases[1::2]), strict=True))
+        self.is_alias = np.zeros(0x110000, bool)
+        self.is_alias[list(self.aliases)] = True
         self.marks_words = "tokenizer" not in content and take(content, "marks_words", bool)
         if "tokenizer" in content:
             tokenizers = package("tokenizers")
@@ -84,6 +94,8 @@ class Vocabulary:
 
     def encode(self, texts):
         """The ids, (tokens,) int64, and the offsets, (texts + 1,), of a list of texts."""
+        if self.is_alias[codes_of(texts)].any():  # a text of which nothing would be left becomes one unknown character
+            texts = [text.translate(self.aliases) or (text and "\ufffd") for text in texts]
         if self.tokenizer:
             encodings = self.tokenizer.encode_batch_fast(list(map(valid, texts)), add_special_tokens=False)
             rows = [
@@ -91,8 +103,7 @@ class Vocabulary:
             ]
         elif self.segmenter == "char":
             offsets = offsets_of(map(len, texts))
-            codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), "<u4")
-            ids = self.table[codes].astype(np.int64)
+            ids = self.table[codes_of(texts)].astype(np.int64)
             if self.marks_words:
                 lengths = np.fromiter((len(word) for text in texts for word in self.cut(valid(text))), np.int64)
                 ids <<= 1

@@ -117,6 +117,7 @@ def save_network(classifier, directory):
     write_json(directory / "config.json", content | {"num_tokens": len(vocabulary)})
     tokens = {"tokens": vocabulary.tokens, "unk": vocabulary.unk, "pad": vocabulary.pad}
     tokens |= {"segmenter": vocabulary.segmenter, "marks_words": vocabulary.marks_words}
+    tokens |= {"aliases": vocabulary.aliases.pairs} if vocabulary.aliases else {}
     write_json(directory / "vocabulary.json", tokens)
     write_readme(directory, classifier.name, OF_LOAD.format(model=classifier.name), LOAD)
 

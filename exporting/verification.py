@@ -106,7 +106,7 @@ def start_up(command):
 
 
 def generated_texts(saved):
-    """Random texts of the characters that the vocabularies of a Classifier or an Ensemble have."""
+    """Random texts of the characters that the vocabularies of a Classifier or an Ensemble have, or aliases for."""
     tokens = itertools.chain.from_iterable(tokens_of(member.vocabulary) for member in saved.members)
     characters = sorted({character for token in tokens for character in token if character.isprintable()})
     rng = np.random.default_rng(0)
@@ -114,4 +114,6 @@ def generated_texts(saved):
 
 
 def tokens_of(vocabulary):
-    return vocabulary.pieces() if hasattr(vocabulary, "pieces") else vocabulary.ids
+    """The tokens of a vocabulary, and its aliases."""
+    tokens = vocabulary.pieces() if hasattr(vocabulary, "pieces") else vocabulary.ids
+    return [*tokens, vocabulary.aliases.pairs if vocabulary.aliases else ""]

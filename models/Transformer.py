@@ -26,6 +26,7 @@ class Config(base.EmbeddingConfig):
     num_head: int = base.flag(5, "attention heads, a divisor of dim_model", search=(2, 4, 5, 10), low=1)
     num_encoder: int = base.flag(2, "encoder layers", search=base.Range(1, 4), low=1)
 
+    attention: ClassVar[bool] = True
     paper: ClassVar[dict] = base.EmbeddingConfig.paper | {"dropout": 0.1}
 
 

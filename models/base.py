@@ -61,6 +61,7 @@ class TextConfig:
     evidence, words, n_grams_per_token, long = 0, 0, 0, HEAD
     framed: ClassVar[bool] = False  # whether a row has [CLS] and [SEP]
     takes_vectors: ClassVar[bool] = False  # whether the embedding can start from pre-trained vectors
+    attention: ClassVar[bool] = False  # whether each token is compared with all others
     whole: ClassVar[float] = 0.99  # share of the rows that `pad_size` 0 keeps whole,
     affordable: ClassVar[int] = 256  # up to this many tokens
 

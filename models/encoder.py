@@ -47,6 +47,7 @@ class TrainingConfig(base.TrainingConfig):
     max_norm: float = base.flag(1.0, "norm to which gradients are clipped", low=0, open_low=True)
 
     framed: ClassVar[bool] = True
+    attention: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

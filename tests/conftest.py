@@ -126,6 +126,12 @@ def assert_close(found, expected, tolerance):
     torch.testing.assert_close(found, expected, atol=tolerance * scale, rtol=0)
 
 
+def in_other_forms(texts, aliases):
+    """The texts in forms that training has not seen, with an invisible character after each one but the last."""
+    forms = dict(zip(aliases.pairs[1::2], aliases.pairs[::2], strict=True)) | {"\0": "\0"}
+    return ["\u200b".join(text.translate(str.maketrans(forms))) for text in texts]
+
+
 def pieces():
     """A vocabulary of BERT's kind: the characters of the bundled sample, some Latin pieces, the special ones."""
     text = "".join((ROOT / "sample" / "data" / f"{name}.txt").read_text(encoding="utf-8") for name in ("train", "dev"))

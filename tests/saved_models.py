@@ -17,6 +17,7 @@ from models.base import DataSpec
 from models.encoder_files import read_config
 from models.evidence import with_evidence
 from models.linear import n_grams_of
+from text.aliases import aliases_of
 from text.hierarchy import Hierarchy
 from text.vocabulary import Vocabulary
 from text.wordpieces import read_wordpieces
@@ -38,7 +39,10 @@ ODD = [  # texts that few people think of
     "中 国  银 行",
     "Ａ股\t三大\n股指",
     "\u200b",
+    "\u200b\u200d\0",
     "abc def",
+    "北京房價上漲　Ａ股３大股指\u200b收漲",
+    "房\ufeff價\u200b上\u200d漲 \u200b",
     "央行下调存款准备金率" * 30,
     "北京二手房价格上涨 A股三大股指收涨",
     *(text for text, _ in sample_rows("dev", {0, 1, 2}, 40)),
@@ -58,11 +62,12 @@ def saved_model(name, directory, multi_label=False, segmenter="char", encoder=No
     smoothing = {} if name in LINEAR else {"smoothing": 0.1}
     config = module.Config(**{"pad_size": 20, **smoothing, **SMALL.get(name, {}), **settings})
     if encoder:
-        vocabulary = read_wordpieces(encoder, found["vocab_size"])
+        vocabulary = read_wordpieces(encoder, found["vocab_size"]).with_aliases()
     else:
         probe = Vocabulary([], segmenter)
         pieces = [token for text in texts[:80] for token in tokens_of(text, probe)]
-        vocabulary = Vocabulary(list(dict.fromkeys(pieces)), segmenter, unk=3, marks_words=segmenter == "char")
+        aliases = aliases_of("".join(pieces))
+        vocabulary = Vocabulary(list(dict.fromkeys(pieces)), segmenter, 3, segmenter == "char", aliases)
     batches = Batches(vocabulary.encode_texts(texts), labels, vocabulary, config.truncation)
     model = module.Model(config, DataSpec(len(CLASSES), len(vocabulary), found))
     longest = config.n_grams if name in LINEAR else config.evidence

@@ -150,6 +150,8 @@ def test_an_interrupted_comparison_goes_on(tiny, tmp_path):
         (("--models", "TextCN"), "argument --models: invalid choice: 'TextCN'"),
         (("--seeds", "0"), "argument --seeds: 0 is out of range, expected at least 1"),
         (("--baselines", "knn"), "argument --baselines: invalid choice: 'knn'"),
+        (("--robustness", "1.1"), "argument --robustness: 1.1 is out of range, expected above 0 and at most 1"),
+        (("--robustness", "0"), "argument --robustness: 0 is out of range, expected above 0 and at most 1"),
         (("--", "--seed", "3"), "--seed after --: it is set by compare.py"),
         (("--", "--output=x"), "--output after --: it is set by compare.py"),
         (("--num_epochs", "3"), "unrecognized arguments: --num_epochs 3"),

@@ -137,3 +137,31 @@ def test_a_linear_model_is_compared_without_the_flags_that_it_does_not_have(copi
     assert rows["NBSVM"]["runs"][0]["plan"]["flags"] == ["--device", "cpu"]
     other = next(row for row in rows.values() if row["p"] is not None)
     assert rows["TextCNN"]["against"]["NBSVM"]["p"] == other["p"]
+
+
+def test_the_robustness_of_the_models_is_measured_once(copied, capsys):
+    models = ("--models", "TextCNN", "SVM", "--seeds", 1, "--ensemble", "--baselines", "svm", "--dataset", copied)
+    compare_here(*models, "--robustness", 0.5, 0.2, *SMALL)
+    first = capsys.readouterr()
+    output = copied / "leaderboard"
+    found = json.loads((output / "robustness.json").read_text(encoding="utf-8"))
+    assert list(found["models"]) == ["TextCNN", "SVM", "ensemble"]
+    assert found["strengths"] == [0.2, 0.5]
+    table = first.out[first.out.index("| change") :]
+    assert table in (output / "robustness.md").read_text(encoding="utf-8")
+    assert first.err.endswith(f"Robustness: {output / 'robustness.md'}, beside it .json, .tsv and .png\n")
+    board = json.loads((output / "leaderboard.json").read_text(encoding="utf-8"))
+    accuracies = {row["model"]: row["accuracy"]["mean"] for row in board["rows"]}
+    assert found["models"]["SVM"]["clean"]["accuracy"] == pytest.approx(accuracies["SVM"])
+    compare_here(*models, "--robustness", 0.5, 0.2, *SMALL)
+    assert capsys.readouterr().out.endswith(table)
+    assert (output / "robustness.log").read_text(encoding="utf-8").count("(measured before)") == 3
+
+
+def test_a_training_on_changed_rows_is_another_one(copied, capsys):
+    models = ("--models", "SVM", "--seeds", 1, "--dataset", copied)
+    compare_here(*models, "--", "--device", "cpu")
+    compare_here(*models, "--", "--device", "cpu", "--augment", 0.5)
+    assert "SVM, seed 1: the run in seed-1 had other flags; it is trained again" in capsys.readouterr().err
+    log = (copied / "leaderboard" / "SVM" / "seed-1" / "run.log").read_text(encoding="utf-8")
+    assert re.search(r"--augment 0\.5: \d+ of 90 training rows are changed", log)

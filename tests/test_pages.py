@@ -34,12 +34,17 @@ SCRIPTS = {  # as the documentation names them: the module, and the models that 
     "utils.py": ("utils", ()),
     "evaluation.baselines": ("evaluation.baselines", ()),
     "evaluation.ensemble": ("evaluation.ensemble", ()),
+    "evaluation.robustness": ("evaluation.robustness", ()),
     "evaluation.timing": ("evaluation.timing", ()),
     "benchmarks.networks": ("benchmarks.networks", ()),
     "benchmarks.encoders": ("benchmarks.encoders", ()),
+    "benchmarks.extremes": ("benchmarks.extremes", ()),
+    "benchmarks.order": ("benchmarks.order", ()),
     "benchmarks.serving": ("benchmarks.serving", ()),
     "benchmarks.check": ("benchmarks.check", ()),
+    "benchmarks.corpus": ("benchmarks.corpus", ()),
     "benchmarks.label_next": ("benchmarks.label_next", ()),
+    "benchmarks.aliases": ("benchmarks.aliases", ()),
 }
 OTHERS = {  # not on the flags page
     "tests.fuzz": ("tests.fuzz.__main__", ()),

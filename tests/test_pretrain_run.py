@@ -11,7 +11,7 @@ import torch
 import pretrain_predict
 import pretrain_run
 from cli.console import UserError
-from conftest import here, inside, sample_rows, script, write_dataset, write_encoder
+from conftest import here, in_other_forms, inside, sample_rows, script, write_dataset, write_encoder
 from models import ENCODERS
 from pretrain_predict import Predict
 from test_run import KILL, interrupt, weights
@@ -47,6 +47,8 @@ def test_each_model_trains_and_its_checkpoint_predicts_without_the_encoder(tiny,
     predictor = Predict(model, dataset=tmp_path)
     assert predictor.path == path
     assert predictor.predict_list([row[0] for row in tested]) == [row[2] for row in tested]
+    others = in_other_forms([row[0] for row in tested], predictor.saved.vocabulary.aliases)
+    assert predictor.predict_list(others) == [row[2] for row in tested] != others
     best = predictor.predict_proba([row[0] for row in tested]).max(axis=1)
     assert best == pytest.approx([float(row[3]) for row in tested], abs=1e-4)
     assert predictor.predict("") is None

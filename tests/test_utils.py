@@ -79,3 +79,26 @@ def test_batch_size_follows_the_rows(rows, network, bag, capsys):
     for name, expected in (("TextCNN", network), ("FastText", bag)):
         assert fit_to_rows(model_module(name).Config(), rows_of([3] * rows)).batch_size == expected
         assert f"Rows of a batch: {expected} (--batch_size)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("marks_words", [False, True])
+def test_what_is_read_as_another_character_is_told(marks_words, tmp_path, capsys):
+    rows = [("房价\u200b上涨", 0)], [("房價上漲", 0), ("房價", 0)], [("房价\u200d上涨", 0), ("上涨", 0)]
+    directory = write_dataset(tmp_path / "d", ["财经"], *rows)
+    for _ in range(2):  # the second time it is in the cache
+        dataset = read_dataset(directory, marks_words=marks_words)
+        assert capsys.readouterr().err.splitlines() == [
+            f"{directory / 'data' / 'train.txt'}: 1 invisible characters are not read",
+            f"{directory / 'data' / 'dev.txt'}: 3 characters outside the vocabulary are read as known forms of them "
+            "(價 as 价, 漲 as 涨)",
+            f"{directory / 'data' / 'test.txt'}: 1 invisible characters are not read",
+        ]
+        assert dataset.train.rows.ids.tolist() == dataset.dev.rows.ids.tolist()[:4]
+    assert dataset.test.texts.ids.tolist() == [ord(c) for c in "房价\u200d上涨上涨"]
+
+
+def test_a_row_of_nothing_else_is_read_as_unknown(tmp_path):
+    directory = write_dataset(tmp_path / "d", ["财经"], [("房价", 0), ("\u200b", 0)], [("\u200b\u200d", 0)])
+    dataset = read_dataset(directory)
+    assert dataset.train.rows.lengths.tolist() == [2, 1] and dataset.dev.rows.lengths.tolist() == [1]
+    assert dataset.dev.rows.ids[0] == dataset.train.rows.ids[2]

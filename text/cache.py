@@ -1,7 +1,8 @@
 """Encoded splits on disk, memory-mapped: a dataset is read and encoded once, and may be larger than the memory.
 
 An entry is a directory in the dataset's `cache/`, or in the user's cache directory if that cannot be written. Its name
-has the digest of the file's bytes and of all else that decides the encoding. It may be deleted at any time.
+has the digest of the file's bytes and of all else that decides the encoding. It may be deleted at any time. Damage is
+noticed, see `text.verification`.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,13 +27,13 @@ from cli.console import LOCAL_RANK, UserError, reason, say
 from cli.files import digest_of
 from text.files import read_json
 from text.rows import Rows
+from text.verification import META, SMALL, Digests, is_damaged, verify_later
 
-FORMAT = 2  # of an entry
+FORMAT = 3  # of an entry
 KEPT = 4  # entries of a split: a run with other flags may follow
 STALE = 86400  # seconds after which what an interrupted process left is removed
 PATIENCE = 600  # seconds that a rank waits for another one that writes nothing
 NAME = "chinese-text-classification"
-META = "meta.json"
 
 
 class Entry(NamedTuple):
@@ -39,6 +41,8 @@ class Entry(NamedTuple):
 
     arrays: dict  # name to array, memory-mapped
     meta: dict  # what `fill` returned
+    directory: Path
+    unverified: list | None = None  # the `parts` for `verify_later`, of a large entry
 
     def rows(self, name):
         return Rows(self.arrays[f"{name}.ids"], self.arrays[f"{name}.offsets"])
@@ -62,6 +66,8 @@ def cached(path, key, fill, dataset=None, stem=None):
     entry = _find(folders, name(digest_of(path))) if known else None
     if entry is None:
         entry = _build(path, folders, stem, name, fill)
+    if entry.unverified:
+        verify_later(entry.directory, path.name, entry.unverified)
     for note in entry.meta["notes"]:
         say(note.replace("{path}", str(path), 1))
     return entry
@@ -90,16 +96,29 @@ def _find(folders, name):
 
 
 def _open(directory):
-    """The Entry in a directory; None if there is none, or if its files are damaged."""
+    """The Entry in a directory; None if there is none, or if its files are damaged, as far as is known yet."""
     try:
         meta = read_json(directory / META)
-        paths = {name: directory / f"{name}.npy" for name in meta.pop("arrays")}
-        arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
-        if any(paths[name].stat().st_size != array.offset + array.nbytes for name, array in arrays.items()):
+        if meta.pop("crc32") != _crc32(meta):
+            return None
+        arrays, parts, size = {}, [], 0
+        for name, (dtype, count, digests) in meta.pop("arrays").items():
+            path = directory / f"{name}.npy"
+            arrays[name] = array = np.load(path, mmap_mode="r")
+            if (array.dtype.str, array.shape, array.offset + array.nbytes) != (dtype, (count,), path.stat().st_size):
+                return None
+            parts.append((path, array.offset, digests))
+            size += array.nbytes
+        if size <= SMALL and is_damaged(parts):
             return None
     except Exception:  # a damaged file can make NumPy raise anything
         return None
-    return Entry({name: array.view(np.ndarray) for name, array in arrays.items()}, meta)
+    arrays = {name: array.view(np.ndarray) for name, array in arrays.items()}
+    return Entry(arrays, meta, directory, parts if size > SMALL else None)
+
+
+def _crc32(meta):
+    return zlib.crc32(json.dumps(meta).encode())
 
 
 def _build(path, folders, stem, name, fill, retry=True):
@@ -195,19 +214,27 @@ class Draft:
         """Completes the entry with what `fill` returned."""
         for column in self.columns.values():
             column.finish()
-        self.file(META, "wb").write(json.dumps(meta | {"arrays": list(self.columns)}).encode())
+        meta = meta | {"arrays": {name: column.described for name, column in self.columns.items()}}
+        self.file(META, "wb").write(json.dumps(meta | {"crc32": _crc32(meta)}).encode())
 
 
 class Column:
     """An array in a .npy file."""
 
     def __init__(self, file, dtype):
-        self.file, self.dtype, self.count = file, np.dtype(dtype), 0
+        self.file, self.dtype, self.count, self.digests = file, np.dtype(dtype), 0, Digests()
         self._write_header()
 
     def append(self, array):
-        self.file.write(np.ascontiguousarray(array, self.dtype).data)
+        array = np.ascontiguousarray(array, self.dtype)
+        self.file.write(array.data)
+        self.digests.append(array)
         self.count += len(array)
+
+    @property
+    def described(self):
+        """What the entry stores of it, besides the file: the dtype, the length, and the digests of the data."""
+        return self.dtype.str, self.count, self.digests.values
 
     def finish(self):
         self.file.seek(0)

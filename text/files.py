@@ -14,6 +14,8 @@ from cli.console import UserError, bar, reason
 
 BLOCK = 1 << 19  # bytes that are read at a time: what is made of them stays in the processor's cache
 LONGEST_LINE = 1 << 26  # bytes
+CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})  # bytes that texts do not have
+BINARY = 0.01  # share of these bytes from which on a file is no text; in compressed data it is a tenth
 
 
 def blocks_of(path, show=True):
@@ -82,6 +84,8 @@ def decode(path, content, lines, advise=False):
 def _encoding_advice(path, content):
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "gb18030"
     if encoding == "gb18030":
+        if len(content) - len(content.translate(None, CONTROLS)) > BINARY * len(content):
+            return "It is binary data, expected a file of text"
         try:
             content.decode(encoding)
         except UnicodeDecodeError:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cli.console import one_line
+from text.aliases import JOINER, ZERO_WIDTH
 from text.chinese import SIMPLIFIED
 from text.grams import blocks_of, take
 from text.rows import texts_of
@@ -20,10 +21,7 @@ ENTITY = re.compile(
     r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|(?:nbsp|amp|lt|gt|quot|apos|ldquo|rdquo|hellip|mdash|middot));"
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-INVISIBLE = re.compile(  # except the zero-width joiner of two emoji
-    "[\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
-    "|\u200d(?![\u2600-\u27bf\U0001f000-\U0001faff])"
-)
+INVISIBLE = re.compile(f"[{ZERO_WIDTH}]|{JOINER}(?![\u2600-\u27bf\U0001f000-\U0001faff])")  # except between two emoji
 TRAIL = "\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122"
 MOJIBAKE = (
     "[\ufffd\ue000-\uf8ff]",  # replacement characters, private use

@@ -5,10 +5,12 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 
 import numpy as np
 
 from cli.console import UserError
+from text.aliases import HIDDEN, NOTHING, UNKNOWN, Aliases, aliases_of, without
 from text.rows import Rows, ids_dtype, marked, rows_of_tokens, spans_of, texts_of
 
 UNK, PAD = "<UNK>", "<PAD>"
@@ -57,11 +59,15 @@ class TokenCounter:
 
     def __init__(self, segmenter, marks_words=False):
         self.segmenter, self.marks_words = segmenter, marks_words
+        self.aliases, self.replaced = Aliases(HIDDEN), Counter()
         self.ids, self.counts = {}, np.zeros(1 << 16, np.int64)
         self.table = np.full(0x110000, -1, np.int32)  # the provisional id of each code point, -1 before it appears
 
     def prepare(self, texts):
         """What `add` needs of a `Rows` of code points; a thread may do this in advance."""
+        texts, whole = self.aliases.read(texts), texts
+        if len(texts.ids) < len(whole.ids):
+            self.replaced.update(self.aliases.replaced(whole))
         if self.segmenter != "char":
             return [words(text, self.segmenter) for text in texts_of(texts)]
         return texts, self.table.take(texts.ids), word_ends(texts) if self.marks_words else None
@@ -102,11 +108,16 @@ class TokenCounter:
         names, counts = list(self.ids), self.counts[: len(self.ids)]
         rank = np.array(list(map(ord, names)) if self.segmenter == "char" else range(len(names)), np.int64)
         order = np.lexsort((rank, -counts))[:max_vocab]
-        return Vocabulary([names[i] for i in order], self.segmenter, marks_words=self.marks_words)
+        tokens = [names[i] for i in order]
+        aliases = aliases_of(itertools.chain.from_iterable([*tokens, *names]))  # not of what training has seen
+        return Vocabulary(tokens, self.segmenter, marks_words=self.marks_words, aliases=aliases)
 
     def final_ids(self, vocabulary):
         """The vocabulary's id of each provisional id, with and without a mark if there are marks."""
-        ids = np.fromiter(map(vocabulary.id_of, self.ids), vocabulary.dtype, len(self.ids))
+        if self.segmenter == "char":
+            ids = vocabulary.table[list(map(ord, self.ids))]
+        else:
+            ids = np.fromiter(map(vocabulary.id_of, self.ids), vocabulary.dtype, len(self.ids))
         return marked(ids.repeat(2), np.tile([0, 1], len(ids))).astype(vocabulary.dtype) if self.marks_words else ids
 
 
@@ -115,19 +126,20 @@ class Vocabulary:
 
     segmenter: `char`, or `space` or `jieba` for words. unk: the id of the unknown token, if tokens come after it: those
     by which a vocabulary was `extended`. marks_words: whether encoded characters are marked, as by `rows.marked`, where
-    a word of jieba ends. Raises UserError if tokens are not what the segmenter makes.
+    a word of jieba ends. aliases: as an `Aliases` takes them; None if texts are read as they are, as by earlier
+    versions. Raises UserError if tokens are not what the segmenter makes.
     """
 
     end = None  # the id at the end of a row that is cut: encoders have one
 
-    def __init__(self, tokens, segmenter="char", unk=None, marks_words=False):
+    def __init__(self, tokens, segmenter="char", unk=None, marks_words=False, aliases=None):
         if segmenter not in SEGMENTERS:
             raise UserError(f"segmenter {segmenter!r} is unknown, expected one of {', '.join(SEGMENTERS)}")
         if not all(isinstance(token, str) and (segmenter != "char" or len(token) == 1) for token in tokens):
             raise UserError("a token of the vocabulary is not text, or not a single character")
         if type(marks_words) is not bool or (marks_words and segmenter != "char"):
             raise UserError("marks of words are for a vocabulary of characters")
-        self.marks_words = marks_words
+        self.marks_words, self.aliases = marks_words, None if aliases is None else Aliases(aliases)
         self.unk, self.pad = len(tokens) if unk is None else unk, len(tokens) + 1
         if type(self.unk) is not int or not 0 <= self.unk <= len(tokens):
             raise UserError("the id of the unknown token is out of range")
@@ -143,6 +155,7 @@ class Vocabulary:
         """What a checkpoint keeps: the arguments that make the same vocabulary."""
         content = {"tokens": list(self.ids), "segmenter": self.segmenter}
         content |= {"unk": self.unk} if self.unk < len(self.ids) else {}
+        content |= {"aliases": self.aliases.pairs} if self.aliases else {}
         return content | ({"marks_words": True} if self.marks_words else {})
 
     @property
@@ -160,25 +173,34 @@ class Vocabulary:
         return hashlib.sha256(json.dumps(self.content).encode()).hexdigest()[:16]
 
     def extended(self, other):
-        """This vocabulary with the tokens of another one that it does not have. All ids but that of padding stay."""
-        new = [token for token in other.ids if token not in self.ids]
-        return Vocabulary([*self.ids, *new], self.segmenter, self.unk, self.marks_words)
+        """This vocabulary with the tokens of another one that it does not have. All ids but that of padding stay.
+
+        It has aliases of all its tokens if the other one has.
+        """
+        tokens = [*self.ids, *(token for token in other.ids if token not in self.ids)]
+        aliases = aliases_of(itertools.chain.from_iterable(tokens)) if other.aliases else None
+        return Vocabulary(tokens, self.segmenter, self.unk, self.marks_words, aliases)
 
     def id_of(self, token):
         return self.ids.get(token, self.unk)
 
     @functools.cached_property
     def table(self):
-        """The id of each code point, (0x110000,)."""
+        """The id of each code point, (0x110000,), that of padding if it is not read."""
         table = np.full(0x110000, self.unk, self.dtype)
         table[[ord(character) for character in self.ids]] = list(self.ids.values())
+        if self.aliases:
+            sources, instead = self.aliases.codes
+            table[sources] = np.where(instead == ord(NOTHING), self.pad, table[instead])
         return table
 
     def encode(self, spans):
         """Texts, a `Rows` of code points, as a `Rows` of ids."""
-        if self.segmenter == "char":
-            ids = self.table.take(spans.ids)
-            return Rows(marked(ids, word_ends(spans)) if self.marks_words else ids, spans.offsets)
+        if self.segmenter == "char" and not self.marks_words:
+            return without(Rows(self.table.take(spans.ids), spans.offsets), self.pad, self.table[UNKNOWN])
+        spans = self.aliases.read(spans) if self.aliases else spans  # before words are cut
+        if self.marks_words:
+            return Rows(marked(self.table.take(spans.ids), word_ends(spans)), spans.offsets)
         return rows_of_tokens([words(text, self.segmenter) for text in texts_of(spans)], self.id_of)
 
     def encode_texts(self, texts):

@@ -1,11 +1,11 @@
 """An encoder's tokenizer: texts become rows of word pieces, with [CLS] before and [SEP] after each row."""
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from cli.console import UserError, reason, say
+from text.aliases import Aliases, aliases_of, forms
 from text.files import decode, read_json
-from text.rows import Rows, blocks, concatenate, gather, ids_dtype, offsets_of, spans_of, texts_of
+from text.rows import Rows, blocks, concatenate, ids_dtype, marked, offsets_of, spans_of, texts_of
+from text.vocabulary import word_ends
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_NAME = re.compile(r"\[.+\]")  # of these and of unused ones
 CHUNK = 1 << 15  # texts that are tokenised together
 SURROGATES = range(0xD800, 0xE000)
 UNKNOWN = 0.2  # a vocabulary with a larger share of unknown characters is of another language
@@ -27,13 +30,14 @@ MISFIT = 0.01  # largest share of embedding rows without a piece, or of pieces w
 class WordPieces:
     """A vocabulary of word pieces, with the methods of `vocabulary.Vocabulary`.
 
-    tokenizer: the content of a tokenizer.json.
+    tokenizer: the content of a tokenizer.json. aliases: as of a `Vocabulary`.
     """
 
     package = "tokenizers"  # on which a text's tokens depend
     marks_words = False
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, aliases=None):
+        self.aliases = None if aliases is None else Aliases(aliases)
         with _reporting("no tokenizer", "expected the content of a tokenizer.json"):
             self.tokenizer = Tokenizer.from_str(tokenizer)
         self.tokenizer.no_padding()
@@ -54,7 +58,8 @@ class WordPieces:
     @property
     def content(self):
         """What a checkpoint keeps: the arguments that make the same vocabulary."""
-        return {"tokenizer": self.tokenizer.to_str()}
+        content = {"tokenizer": self.tokenizer.to_str()}
+        return content | ({"aliases": self.aliases.pairs} if self.aliases else {})
 
     @property
     def dtype(self):
@@ -63,45 +68,85 @@ class WordPieces:
 
     @property
     def digest(self):
-        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()[:16]
+        return hashlib.sha256("".join(self.content.values()).encode()).hexdigest()[:16]
+
+    def with_aliases(self):
+        """The same vocabulary with aliases, of the characters that its pieces have, if it has none."""
+        if self.aliases:
+            return self
+        known = set("".join(piece for piece in self.tokenizer.get_vocab() if not SPECIAL_NAME.fullmatch(piece)))
+        normalizer = self.tokenizer.normalizer
+        characters = sorted(forms(), key=lambda character: forms()[character] != character)  # folded ones first
+        read = normalizer.normalize_str if normalizer else str
+        characters = [character for character in characters if known.issuperset(read(character).strip())]
+        return WordPieces(self.tokenizer.to_str(), aliases_of(characters))
 
     def encode(self, spans):
         """Texts, a `Rows` of code points, as a `Rows` of ids; an empty text stays empty."""
+        spans = self.aliases.read(spans) if self.aliases else spans
         halves = (spans.ids >= SURROGATES.start) & (spans.ids < SURROGATES.stop)  # the library accepts no half pair
         texts = texts_of(Rows(np.where(halves, ord("?"), spans.ids), spans.offsets) if halves.any() else spans)
         parts = [self._encode(texts[start : start + CHUNK]) for start in range(0, max(1, len(texts)), CHUNK)]
         return concatenate(parts)
 
     def _encode(self, texts):
-        with _reporting("the tokenizer cannot encode", "fetch the encoder's files again"):
-            pieces = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-        flat = np.fromiter(itertools.chain.from_iterable(pieces), np.int32, lengths.sum())
-        return self._frame(flat, lengths, np.fromiter(map(bool, texts), bool, len(texts)))
+        encodings = self._batch(self.tokenizer.encode_batch_fast, texts)
+        return self._frame(*_flattened(encodings), np.fromiter(map(bool, texts), bool, len(texts)))
 
-    def _frame(self, flat, lengths, framed):
+    def _batch(self, function, texts):
+        with _reporting("the tokenizer cannot encode", "fetch the encoder's files again"):
+            return function(texts, add_special_tokens=False)
+
+    def _frame(self, flat, lengths, framed, marks_words=False):
         """Rows of these lengths, with [CLS] before and [SEP] after those for which `framed` is true."""
         offsets = offsets_of(lengths + 2 * framed)
         ids = np.empty(offsets[-1], np.int32)
         inner = np.ones(len(ids), bool)
         first, last = offsets[:-1][framed], offsets[1:][framed] - 1
         inner[first] = inner[last] = False
-        ids[first], ids[last], ids[inner] = self.cls, self.sep, flat
+        cls, sep = marked(np.array([self.cls, self.sep]), 1) if marks_words else (self.cls, self.sep)
+        ids[first], ids[last], ids[inner] = cls, sep, flat
         return Rows(ids, offsets)
 
     def encode_texts(self, texts):
         """A list of texts as a `Rows` of ids."""
         return self.encode(spans_of(texts))
 
-    def split(self, rows, limit):
-        """The same texts, a long one as several rows of at most `limit` ids, each with its own [CLS] and [SEP]."""
-        rest, most = np.maximum(rows.lengths - 2, 0), limit - 2
-        counts = -(-rest // most)  # rows that a text becomes; none if it has no pieces
-        text_ids = np.repeat(np.arange(len(rest)), counts)
-        start = (np.arange(len(text_ids)) - np.repeat(np.cumsum(counts) - counts, counts)) * most
-        lengths = np.minimum(most, rest[text_ids] - start)
-        flat = gather(rows.ids, rows.offsets[text_ids] + 1 + start, lengths).ids
-        return self._frame(flat, lengths, np.ones(len(text_ids), bool))
+    def encode_split(self, texts, limit, marks_words=False):
+        """Texts, of which none is empty, as rows of at most `limit` ids, and the number of rows of each text.
+
+        Each row has its own [CLS] and [SEP]. A text has no row if it has no pieces. marks_words: whether ids are
+        marked, as by `rows.marked`, where a word of jieba ends.
+        """
+        function = self.tokenizer.encode_batch if marks_words else self.tokenizer.encode_batch_fast  # without offsets
+        encodings = self._batch(function, texts)
+        flat, lengths = _flattened(encodings)
+        most = limit - 2
+        counts = -(-lengths // most)
+        text_ids = np.repeat(np.arange(len(lengths)), counts)
+        starts = (np.arange(len(text_ids)) - np.repeat(np.cumsum(counts) - counts, counts)) * most
+        sizes, framed = np.minimum(most, lengths[text_ids] - starts), np.ones(len(text_ids), bool)
+        if not marks_words:
+            return self._frame(flat, sizes, framed), counts
+        flat = marked(flat, self._word_ends(texts, encodings, flat, lengths))
+        return self._frame(flat, sizes, framed, marks_words=True), counts
+
+    def _word_ends(self, texts, encodings, flat, lengths):
+        """Whether a word ends at each piece of texts, (pieces,): the word of jieba of the piece's first character.
+
+        No word ends before a piece that begins with "##".
+        """
+        spans = spans_of(texts)
+        ends = word_ends(spans)
+        starts = (start for encoding in encodings for start, _ in encoding.offsets)
+        starts = np.fromiter(starts, np.int64, len(flat)) + spans.offsets[:-1].repeat(lengths)
+        words = (ends.cumsum(dtype=np.int64) - ends)[starts]
+        return np.append((words[1:] != words[:-1]) & ~self._continues[flat[1:]], [True] * bool(len(flat)))
+
+    @functools.cached_property
+    def _continues(self):
+        """Whether each id's piece continues a word, (ids,)."""
+        return np.array([piece.startswith("##") for piece in self.pieces()])
 
     def unknown(self, rows):
         """The share of the texts' pieces that are unknown."""
@@ -113,6 +158,13 @@ class WordPieces:
         """Each id's piece, as a vocab.txt lists them; an id without a piece gets a unique name."""
         names = {i: token for token, i in self.tokenizer.get_vocab().items()}
         return [names.get(i, f"[unused id {i}]") for i in range(len(self))]
+
+
+def _flattened(encodings):
+    """The ids of encodings in one array, and the number of each."""
+    pieces = [encoding.ids for encoding in encodings]
+    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+    return np.fromiter(itertools.chain.from_iterable(pieces), np.int32, lengths.sum()), lengths
 
 
 @contextlib.contextmanager
@@ -184,27 +236,7 @@ def check_size(path, entries, rows):
 
 def read_vocab_file(path):
     """The tokenizer of a vocab.txt, which has one piece a line."""
-    return _from_pieces(path, _read_names(Path(path)), {})
-
-
-def build_wordpieces(texts, size):
-    """The tokenizer of at most `size` pieces for an iterable of texts: its characters, then its most frequent words.
-
-    (The library's own trainer gives the pieces other ids in each process.)
-    """
-    rules = BertWordPieceTokenizer()
-    words, pieces = Counter(), Counter()
-    for text in texts:
-        found = rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(text))
-        words.update(word for word, _ in found)
-    for word, count in words.items():
-        pieces.update({word[0]: count})
-        for character in word[1:]:
-            pieces.update({f"##{character}": count})
-    order = sorted(pieces, key=lambda piece: (-pieces[piece], piece))
-    whole = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
-    names = [*SPECIAL, *order, *(word for word in whole if words[word] > 1)][:size]
-    return _from_pieces("the corpus", names, {})
+    return from_pieces(path, _read_names(Path(path)), {})
 
 
 def write_wordpieces(directory, vocabulary):
@@ -219,9 +251,8 @@ def write_wordpieces(directory, vocabulary):
     (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def check_unknown(vocabulary, rows, advice):
-    """Raises UserError if the texts are of another language than the vocabulary."""
-    share = vocabulary.unknown(rows)
+def check_unknown(share, advice):
+    """Raises UserError if the texts are of another language than the vocabulary, by the share of unknown pieces."""
     if share > UNKNOWN:
         what = f"{share:.0%} of the training text's characters are unknown to the vocabulary"
         raise UserError(f"{what}, expected at most {UNKNOWN:.0%}; {advice}")
@@ -243,10 +274,11 @@ def _from_names(path, names, config_path):
         raise UserError(f"{config_path}: expected an object in which {', '.join(flags)} are true, false or null")
     options = {"strip_accents": config.get("strip_accents"), "lowercase": config.get("do_lower_case") is not False}
     options |= {"handle_chinese_chars": config.get("tokenize_chinese_chars") is not False}
-    return _from_pieces(path, names, options)
+    return from_pieces(path, names, options)
 
 
-def _from_pieces(path, names, options):
+def from_pieces(path, names, options):
+    """The tokenizer of a list of pieces from `path`. options: of a `BertWordPieceTokenizer`."""
     ids = {name: i for i, name in enumerate(names)}  # of two equal entries the later one counts, as in transformers
     missing = [token for token in SPECIAL if token not in ids]
     if missing:

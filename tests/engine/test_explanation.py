@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import in_other_forms
 from engine import explanation
-from engine.explanation import UNKNOWN, Explanation, decisive_spans, log_odds, runs_of, spans_to_replace
+from engine.explanation import UNKNOWN, Explanation, decisive_spans, log_odds, replaced, runs_of, spans_to_replace
+from engine.predictor import Predict
+from text.aliases import UNREAD
 from text.truncation import Truncation
 
 
@@ -81,10 +84,25 @@ def test_spans_cover_all_that_is_read_but_white_space(text, limit):
     for start, end in spans:
         assert not covered[start:end].any()
         covered[start:end] = True
-    first = len(text) - len(text.lstrip())
-    assert not covered[first + limit :].any()
-    assert all(c.isspace() for c, own in zip(text[: first + limit], covered, strict=False) if not own)
-    assert len(explanation.replaced(text, 0, 1)) == max(len(text), 1) or not text
+    end = len(text) - len(text.lstrip()) + limit + sum(c in UNREAD for c in text)
+    assert not covered[end:].any()
+    assert all(c.isspace() or c in UNREAD for c, own in zip(text[:end], covered, strict=False) if not own)
+    assert len(explanation.replaced(text, 0, 1)) == len(text)
+
+
+def test_the_characters_of_other_forms_have_the_weights_of_the_plain_ones(trained_svm):
+    predictor = Predict("SVM", dataset=trained_svm, device="cpu")
+    texts = ["北京二手房价格上涨 A股三大股指收涨"]
+    others = in_other_forms(texts, predictor.saved.vocabulary.aliases)
+    plain, found = (Explanation(predictor).weights(own, predictor.predict_proba(own))[0] for own in (texts, others))
+    assert found[::2] == pytest.approx(plain) and plain.any()
+    assert len(found) == len(others[0]) and not found[1::2].any()
+
+
+@pytest.mark.parametrize("last", [0, 2])
+def test_invisible_characters_have_no_weight_and_no_place(last):
+    assert spans_to_replace("甲\u200b乙丙丁", 2, last) == [(0, 1), (2, 3), *([(3, 4), (4, 5)] if last else [])]
+    assert replaced("甲\u200b乙", 0, 3) == f"{UNKNOWN}\u200b{UNKNOWN}"
 
 
 @given(st.lists(st.floats(-50, 50), max_size=60))

@@ -6,7 +6,7 @@ import torch
 
 import run
 from cli.console import UserError
-from conftest import FIXTURES, here
+from conftest import FIXTURES, here, in_other_forms
 from engine.predictor import Predict
 from models import NETWORKS
 
@@ -25,6 +25,8 @@ def test_each_network_predicts_the_same_each_time(tiny, tmp_path, monkeypatch, m
     assert np.array_equal(predictor.predict_proba(TEXTS), probabilities)
     alone = np.concatenate([predictor.predict_proba([text]) for text in TEXTS])
     assert alone == pytest.approx(probabilities, abs=1e-5)
+    others = in_other_forms(TEXTS, predictor.saved.vocabulary.aliases)
+    assert others != TEXTS and np.array_equal(predictor.predict_proba(others), probabilities)
     names = predictor.predict_list(TEXTS)
     assert set(names) <= {"财经", "房产", "股票", None}
     assert names[2] is None

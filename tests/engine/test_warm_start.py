@@ -111,6 +111,8 @@ def test_words_that_were_unknown_get_rows_and_keep_others_apart(tmp_path):
     inside("run.py", *init, "--dataset", new, *STILL)
     before, after = content(old, "TextCNN"), content(new, "TextCNN")
     assert before["vocabulary"]["tokens"] == ["好", "看", "听"]
+    aliases = after["vocabulary"].pop("aliases")
+    assert "聽听" in aliases and "舊旧" in aliases  # of the old tokens and of the new ones
     assert after["vocabulary"] == {"tokens": ["好", "看", "听", "新", "旧"], "segmenter": "space", "unk": 3}
     table = "model.embedding.tokens.weight"
     torch.testing.assert_close(after["weights"][table][:4], before["weights"][table][:4])

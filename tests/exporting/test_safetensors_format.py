@@ -33,7 +33,7 @@ def classifier_of(name):
     if name == "FastText":
         labels, calibration = np.eye(3, dtype=np.int64)[labels], MultiLabelCalibration.usual(3)
     texts = [text for text, _ in rows]
-    vocabulary = Vocabulary(sorted(set("".join(texts))), marks_words=True)
+    vocabulary = Vocabulary(sorted(set("".join(texts))), marks_words=True, aliases="房戶")
     module = model_module(name)
     smoothing = {} if name in LINEAR else {"smoothing": 0.1}
     config = module.Config(pad_size=20, **smoothing, **SETTINGS[name])
@@ -71,7 +71,7 @@ def test_the_files_of_a_model(tmp_path, name):
     assert (config["model"], config["classes"], config["multi_label"]) == (name, saved.classes, name == "FastText")
     assert config["config"]["pad_size"] == saved.config.pad_size
     assert config["num_tokens"] == len(vocabulary["tokens"])
-    assert vocabulary["tokens"][vocabulary["unk"]] == "<UNK>"
+    assert vocabulary["tokens"][vocabulary["unk"]] == "<UNK>" and vocabulary["aliases"] == "房戶"
     assert len(config["thresholds"]) == (len(saved.classes) if saved.multi_label else 0)
 
 

@@ -37,6 +37,8 @@ TEXTS = [
     "上海楼市 成交量\t上涨\n 房价",
     "\u200b\x00",
     "  前后空格  ",
+    "上海樓市　成交量上漲３％\u200b",
+    "樓\u200d價\ufeff ＣＰＩ 房\u00ad\U0002f800",
 ]
 
 
@@ -53,7 +55,7 @@ def predictor_of(directory, name="bert", kind="Bert", several=False, **settings)
     settings = {"pad_size": 20, "smoothing": 0.1, "learning_rate": 1e-4} | settings
     config = model_module(name).Config(**settings)
     model = build_encoder(name, directory / "encoder", **settings)
-    vocabulary = read_wordpieces(directory / "encoder", model.embedding.body.config.vocab_size)
+    vocabulary = read_wordpieces(directory / "encoder", model.embedding.body.config.vocab_size).with_aliases()
     rows = sample_rows("train", {0, 1, 2}, 200)
     labels = np.array([label for _, label in rows])
     calibration = Calibration(1.7)

@@ -203,7 +203,7 @@ def other_tokens(rng, tree):
         return tree, f"tokenizer {what}"
     tokens = vocabulary["tokens"]
     place = rng.randrange(len(tokens))
-    action = rng.choice(("token", "token", "token", "equal", "more", "segmenter", "both"))
+    action = rng.choice(("token", "token", "token", "equal", "more", "segmenter", "aliases", "both"))
     if action == "token":
         tokens[place] = rng.choice((*ODD_TEXTS, "ab", 7, None, b"x", ["x"], ("x",), torch.zeros(1)))
     elif action == "equal":
@@ -212,6 +212,8 @@ def other_tokens(rng, tree):
         vocabulary["tokens"] = tokens * rng.choice((2, 10_000))
     elif action == "segmenter":
         vocabulary["segmenter"] = rng.choice(("space", "jieba", "", None, 1, ["char"], "x" * 10_000))
+    elif action == "aliases":
+        vocabulary["aliases"] = rng.choice((*ODD_TEXTS, "愛爱", "愛\0", 7, None, ["愛"]))
     else:
         vocabulary["tokenizer"] = rng.choice(("", "{}", "x", 1, None))
     return tree, f"vocabulary {action} {tokens[place]!r:.30}"

@@ -4,6 +4,7 @@ import torch
 from test_counts import PAD, by_hand, parts_of, random_rows, random_sets, split_of
 from torch import nn
 
+from engine import counting
 from engine.batches import infer
 from engine.counting import add_evidence, calibrate, count, regress
 from models import model_module
@@ -125,6 +126,14 @@ def test_calibrated_sums_classify():
     new_rows, new_labels = labelled_by_tokens(300, 2)
     predicted = evidence.eval()(split_of(new_rows, new_labels).cut(np.arange(300))).argmax(1).numpy()
     assert (predicted == new_labels).mean() > 0.95
+
+
+def test_many_classes_are_calibrated_on_fewer_rows(monkeypatch):
+    batches, shapes = split_of(*labelled_by_tokens(600, 1)), []
+    monkeypatch.setattr(counting, "regress", lambda *args: shapes.append(args[0].shape) or regress(*args))
+    monkeypatch.setattr(counting, "CALIBRATION_PAIRS", 1000)
+    calibrate(evidence_of(batches, smoothing=0.0), batches, seed=1)
+    assert [shape[:2] for shape in shapes] == [(333, 3)] * 3
 
 
 def test_noise_is_not_trusted():

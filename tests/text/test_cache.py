@@ -90,16 +90,24 @@ def test_an_entry_of_a_file_elsewhere_is_in_the_datasets_cache(path, tmp_path):
     assert [name.startswith("teachers-") for name in entries(path)] == [True]
 
 
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
 @pytest.mark.parametrize("name", ["numbers.npy", "nothing.npy", "meta.json"])
-@pytest.mark.parametrize("damage", ["shorter", "longer", "absent"])
+@pytest.mark.parametrize("damage", ["shorter", "longer", "absent", "a bit", "a bit of the header", "zeros"])
 def test_a_damaged_entry_is_made_anew(path, name, damage):
     filling = Filling(path)
     cached(path, {}, filling)
     file = path.parent.parent / "cache" / entries(path)[0] / name
     content = file.read_bytes()
     file.unlink()
+    damaged = {"shorter": content[:-1], "longer": content + b"x", "zeros": bytes(len(content))}
+    damaged |= {"a bit": flipped(content, len(content) - 3), "a bit of the header": flipped(content, 23)}
+    if name == "nothing.npy" and damage == "a bit":
+        damaged["a bit"] = flipped(content, 61)  # it has a header alone
     if damage != "absent":
-        file.write_bytes(content + b"x" if damage == "longer" or not content else content[:-1])
+        file.write_bytes(damaged[damage])
     assert cached(path, {}, filling).arrays["numbers"].tolist() == [0, 1, 2, 3, 4]
     assert cached(path, {}, filling).arrays["nothing"].tolist() == []
     assert filling.calls == 2

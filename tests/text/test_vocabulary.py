@@ -134,3 +134,79 @@ def test_an_extended_vocabulary_keeps_the_ids_and_appends_new_tokens(segmenter):
 def test_an_unknown_token_out_of_place_is_refused(unk):
     with pytest.raises(Exception, match="the id of the unknown token is out of range"):
         Vocabulary(["好", "学"], "char", unk)
+
+
+PLAIN = ["北京房价上涨 2009年A股收涨", "后台发言人:爱国,干净 万里 3%"]
+DRESSED = ["北京房價上漲　２００９年Ａ股收漲", "後臺發言人：愛國，乾淨　萬里　３％"]
+KINDS = [("char", False), ("char", True), ("space", False), ("jieba", False)]
+
+
+def counted(texts, segmenter, marks_words, max_vocab=10000):
+    """The vocabulary of these texts, and their ids as training has them."""
+    counter = TokenCounter(segmenter, marks_words)
+    rows = counter.add(counter.prepare(spans_of(texts)))
+    vocabulary = counter.vocabulary(max_vocab)
+    return vocabulary, Rows(counter.final_ids(vocabulary)[rows.ids], rows.offsets)
+
+
+def encoded(vocabulary, texts):
+    rows = vocabulary.encode_texts(texts)
+    return [rows.ids[start:end].tolist() for start, end in itertools.pairwise(rows.offsets)]
+
+
+@pytest.mark.parametrize(("segmenter", "marks_words"), KINDS)
+def test_texts_in_other_forms_are_encoded_as_the_plain_ones(segmenter, marks_words):
+    vocabulary, _ = counted(PLAIN, segmenter, marks_words)
+    plain = encoded(vocabulary, PLAIN)
+    assert encoded(vocabulary, DRESSED) == plain
+    assert encoded(vocabulary, ["\u200b" + "\u2060".join(text) + "\ufeff" for text in PLAIN]) == plain
+    assert encoded(Vocabulary(**vocabulary.content), DRESSED) == plain
+    traditional, _ = counted(DRESSED, segmenter, marks_words)
+    assert encoded(traditional, PLAIN) == encoded(traditional, DRESSED)
+
+
+@pytest.mark.parametrize(("segmenter", "marks_words"), KINDS)
+def test_aliases_change_no_text_of_known_characters(segmenter, marks_words):
+    texts = [*PLAIN, *DRESSED]
+    vocabulary, _ = counted(texts, segmenter, marks_words)
+    content = {name: value for name, value in vocabulary.content.items() if name != "aliases"}
+    earlier = Vocabulary(**content)
+    assert encoded(earlier, texts) == encoded(vocabulary, texts)
+    assert earlier.digest != vocabulary.digest and "aliases" not in earlier.content
+    assert encoded(earlier, ["\u200b"]) == [[earlier.unk << marks_words | marks_words]]
+
+
+@given(
+    st.lists(st.text(st.sampled_from("房價价漲涨Ａ A，,\u200b\0\ufffd後学"), max_size=8), max_size=6),
+    st.sampled_from(KINDS),
+)
+def test_training_and_prediction_encode_alike(texts, kind):
+    texts = [text for text in texts if text.strip()] + ["房价"]
+    for max_vocab in (3, 100):
+        vocabulary, rows = counted(texts, *kind, max_vocab)
+        again = vocabulary.encode_texts(texts)
+        assert (again.ids.tolist(), again.offsets.tolist()) == (rows.ids.tolist(), rows.offsets.tolist())
+        assert kind[0] != "char" or (rows.lengths > 0).all()
+
+
+@given(st.text(st.sampled_from("房價价漲涨Ａ A，,\u200b\u200d後後学"), max_size=12), st.sampled_from(KINDS))
+def test_a_text_is_encoded_as_its_known_form(text, kind):
+    vocabulary, _ = counted(PLAIN, *kind)
+    known = str.maketrans({"價": "价", "漲": "涨", "Ａ": "A", "，": ",", "後": "后", "\u200b": "", "\u200d": ""})
+    plain = text.translate(known)
+    if plain:
+        assert encoded(vocabulary, [text]) == encoded(vocabulary, [plain])
+
+
+def test_an_extended_vocabulary_has_aliases_of_all_its_tokens():
+    old, _ = counted(["房价Ａ"], "char", False)
+    new, _ = counted(["上漲"], "char", False)
+    both = old.extended(new)
+    assert encoded(both, ["房價A上涨"]) == encoded(both, ["房价Ａ上漲"])
+    assert both.unk not in encoded(both, ["房價A上涨"])[0]
+    assert Vocabulary(list(old.ids)).extended(new).aliases and not new.extended(Vocabulary(["甲"])).aliases
+
+
+def test_aliases_that_are_no_pairs_are_refused():
+    with pytest.raises(UserError, match="the aliases are no pairs of characters"):
+        Vocabulary(["好"], aliases="愛")

@@ -8,10 +8,11 @@ from transformers import BertTokenizer
 from cli.console import UserError
 from conftest import pieces, sample_rows
 from engine.batches import Batches
+from text.corpus import build_wordpieces
+from text.rows import Rows
 from text.truncation import Truncation
 from text.wordpieces import (
     WordPieces,
-    build_wordpieces,
     check_unknown,
     read_vocab_file,
     read_wordpieces,
@@ -95,13 +96,36 @@ def test_a_cut_row_keeps_its_end(vocabulary):
     assert rows_of(rows)[1][3] != sep
 
 
-def test_a_split_text_loses_nothing(vocabulary):
-    texts = ["", "股票大涨房产", "股", "股票", "\u200b"]
-    parts = rows_of(vocabulary.split(vocabulary.encode_texts(texts), 4))
+@pytest.mark.parametrize("marks_words", [False, True])
+def test_a_split_text_loses_nothing(vocabulary, marks_words):
+    texts = ["股票大涨房产", "股", "股票", "\u200b"]
+    rows, counts = vocabulary.encode_split(texts, 4, marks_words)
+    parts = rows_of(Rows(rows.ids >> marks_words, rows.offsets))
+    assert counts.tolist() == [3, 1, 1, 0]
     assert [len(part) for part in parts] == [4, 4, 4, 3, 4]
     assert all(part[0] == vocabulary.cls and part[-1] == vocabulary.sep for part in parts)
     inner = [i for part in parts for i in part[1:-1]]
     assert inner == [i for row in rows_of(vocabulary.encode_texts(texts)) for i in row[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("股票 大涨", "股票|大涨"),
+        ("体验2D大涨", "体验|2d|大涨"),
+        ("iPhone4S上市：小米2.5万", "iphone4s|上市|：|小米|2.5|万"),
+        ("naïve café", "naive|cafe"),
+        ("Ａ１　全\x00角", "[UNK]|全|角"),
+        ("㊣龘股票", "[UNK]|[UNK]|股票"),
+        ("x" * 120 + "股票", "[UNK]|股票"),
+    ],
+)
+def test_words_end_at_pieces(vocabulary, text, words):
+    """Where jieba's words end, whatever the tokenizer adds, removes or joins; a piece "##…" belongs to its word."""
+    names = vocabulary.pieces()
+    rows, _ = vocabulary.encode_split(["甲", text, "乙"], 999, True)
+    found = "".join(names[i >> 1].removeprefix("##") + "|" * (i & 1) for i in rows_of(rows)[1])
+    assert found == f"[CLS]|{words}|[SEP]|"
 
 
 def write_vocab(directory, entries, duplicate=None):
@@ -134,8 +158,8 @@ def test_a_vocabulary_of_another_language(vocabulary):
     with pytest.raises(
         UserError, match=r"71% of the training text's .* unknown to the vocabulary, expected at most 20%; do"
     ):
-        check_unknown(vocabulary, vocabulary.encode_texts(["股票", "ⴰⴱ", "ⴰ ⴱ ⴳ ⴷ"]), "do")
-    check_unknown(vocabulary, vocabulary.encode_texts(["股票大涨", "ⴰⴱ"]), "do")
+        check_unknown(share, "do")
+    check_unknown(vocabulary.unknown(vocabulary.encode_texts(["股票大涨", "ⴰⴱ"])), "do")
 
 
 def test_the_two_files_of_a_tokenizer(vocabulary, tmp_path):
@@ -165,17 +189,6 @@ def test_a_vocabulary_that_lacks_what_it_needs(tmp_path):
         read_vocab_file(tmp_path / "vocab.txt")
 
 
-def test_a_vocabulary_is_built_from_texts():
-    texts = [text for text, _ in sample_rows("train", set(range(10)), 500)] + ["iPhone 2009"] * 3
-    few, many = build_wordpieces(texts, 300), build_wordpieces(texts, 30000)
-    assert len(few) == 300
-    assert few.pieces()[:5] == pieces()[:5]
-    assert 0 < few.unknown(few.encode_texts(texts)) < 0.6
-    assert many.unknown(many.encode_texts(texts)) == 0
-    assert {"iphone", "2009", "##e"} < set(many.pieces())
-    assert len(many) < 3000
-
-
 @pytest.mark.parametrize("content", ["[]", '{"do_lower_case": "yes"}', '{"strip_accents": [1]}', "[" * 100_000])
 def test_a_tokenizer_config_of_wrong_types_is_a_line(tmp_path, content):
     (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces()), encoding="utf-8")
@@ -189,3 +202,28 @@ def test_a_tokenizer_that_cannot_encode_is_a_line():
     content["model"]["unk_token"] = "[GONE]"
     with pytest.raises(UserError, match=r"the tokenizer cannot encode .*; fetch the encoder's files again"):
         WordPieces(json.dumps(content)).encode_texts(["股票ⴰ"])
+
+
+def test_characters_without_a_piece_get_those_of_known_forms():
+    texts = ["房价上涨 A股", "iphone 2009 后台发言"]
+    plain = build_wordpieces(texts, 300)
+    assert plain.unk in plain.encode_texts(["房價"]).ids
+    vocabulary = plain.with_aliases()
+    expected = rows_of(plain.encode_texts(texts))
+    assert rows_of(vocabulary.encode_texts(["房價上漲　Ａ股", "ｉＰｈｏｎｅ ２００９ 後臺\u200b發言"])) == expected
+    assert rows_of(vocabulary.encode_texts(texts)) == expected
+    again = WordPieces(**vocabulary.content)
+    assert again.digest == vocabulary.digest != plain.digest and again.with_aliases() is again
+    assert rows_of(again.encode_texts(["房價上漲 A股"])) == expected[:1]
+
+
+def test_characters_with_a_piece_keep_it(vocabulary):
+    texts = ODD + [text for text, _ in sample_rows("test", set(range(10)), 50)]
+    known = [
+        text
+        for text, row in zip(texts, rows_of(vocabulary.encode_texts(texts)), strict=True)
+        if vocabulary.unk not in row
+    ]
+    assert len(known) > 40
+    expected = rows_of(vocabulary.encode_texts(known))
+    assert rows_of(vocabulary.with_aliases().encode_texts(known)) == expected
