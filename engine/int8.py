@@ -39,7 +39,7 @@ class Int8Products(TorchFunctionMode):
         self.packed = {layer.weight: packed(layer.weight.detach()) for layer in layers}
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in (F.linear, convolution) and args[1] in self.packed:
+        if function in (F.linear, convolution) and not kwargs and args[1] in self.packed:
             x, weight, bias, *around = args
             steps, levels = quantized(x, (-1, -2) if around else -1)
             levels = windows(levels, *around) if around else levels
