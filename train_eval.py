@@ -24,8 +24,8 @@ from engine.long_rows import report_cost
 from engine.losses import Loss, tally_of
 from engine.ranks import all_reduce_sum, broadcast, parallel
 from engine.runs import Progress, new_log
+from text.digests import confirm
 from text.rows import texts_of
-from text.verification import confirm
 
 EVAL_COST = 1 / 3  # of validating a row, relative to training on it: forward, against forward, backward and update
 EVAL_SHARE = 1 / 10  # of the training's cost, for validations within an epoch

@@ -22,8 +22,8 @@ from engine.device import Compute, enough_memory, keep_memory
 from engine.label_calibration import MultiLabelCalibration
 from engine.losses import Loss, balanced_weights
 from engine.ranks import broadcast_object, join_ranks, leave_ranks
+from text.digests import confirm
 from text.hierarchy import Hierarchy, find_hierarchy
-from text.verification import confirm
 
 POINT = {"step", "train_loss", "dev_loss"}  # of a validation; besides the accuracy, or the macro F1, of train and dev
 

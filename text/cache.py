@@ -2,7 +2,7 @@
 
 An entry is a directory in the dataset's `cache/`, or in the user's cache directory if that cannot be written. Its name
 has the digest of the file's bytes and of all else that decides the encoding. It may be deleted at any time. Damage is
-noticed, see `text.verification`.
+noticed, see `text.digests`.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from platformdirs import user_cache_path
 
 from cli.console import LOCAL_RANK, UserError, reason, say
 from cli.files import digest_of
+from text.digests import META, SMALL, Digests, is_damaged, verify_later
 from text.files import read_json
 from text.rows import Rows
-from text.verification import META, SMALL, Digests, is_damaged, verify_later
 
 FORMAT = 3  # of an entry
 KEPT = 4  # entries of a split: a run with other flags may follow
@@ -182,8 +182,8 @@ def _wait(path, folders, stem, name):
     """The Entry that the machine's first process makes."""
     seen, since = None, time.monotonic()
     while (entry := _find(folders, name)) is None:
-        files = [file for folder in folders for file in folder.glob(f"{stem}-*.tmp/*")]
         with contextlib.suppress(OSError):  # they are moved at the end
+            files = [file for folder in folders for file in folder.glob(f"{stem}-*.tmp/*")]
             sizes = [(file, file.stat().st_size) for file in files]
             seen, since = sizes, since if sizes == seen else time.monotonic()
         if time.monotonic() - since > PATIENCE:

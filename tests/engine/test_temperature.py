@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -52,6 +52,7 @@ def test_a_small_split_without_errors_does_not_make_the_model_certain():
 @given(arrays(np.float32, (6, 4), elements=st.floats(0, 1, width=32)), st.floats(LOWEST, HIGHEST))
 @example(np.eye(6, 4, dtype=np.float32) * np.finfo(np.float32).smallest_subnormal, 2.0)
 def test_a_temperature_keeps_the_order_and_the_sum(probabilities, temperature):
+    assume(temperature != 1)  # then they are returned as they are
     found = tempered(probabilities, temperature)
     assert found.dtype == np.float32
     assert np.isfinite(found).all()

@@ -3,8 +3,8 @@ import pytest
 
 from cli.console import UserError
 from conftest import inside, sample_rows, write_dataset
-from text import cache, verification
-from text.verification import BLOCK, Digests, confirm, is_damaged
+from text import cache, digests
+from text.digests import BLOCK, Digests, confirm, is_damaged
 from utils import read_dataset
 
 
@@ -64,7 +64,7 @@ def flip(directory, name="rows.ids.npy"):
 
 def test_large_entries_are_compared_in_the_background(directory):
     read_dataset(directory)
-    assert len(verification._running) == 3
+    assert len(digests._running) == 3
     confirm()
     confirm()
     entry = flip(directory)
@@ -90,5 +90,5 @@ def test_a_training_on_a_damaged_entry_ends_with_a_line_and_keeps_nothing(direct
 
 
 def test_an_entry_that_is_removed_meanwhile_is_not_damaged(directory, tmp_path):
-    verification.verify_later(tmp_path, "train.txt", [(tmp_path / "rows.ids.npy", 0, [1])])
+    digests.verify_later(tmp_path, "train.txt", [(tmp_path / "rows.ids.npy", 0, [1])])
     confirm()
