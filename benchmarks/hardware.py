@@ -4,25 +4,29 @@ The share that `benchmarks.networks` and `benchmarks.encoders` print is the time
 take at that rate, divided by the time that all takes.
 """
 
+import math
 import statistics
 import time
 
 import torch
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.device import PRECISIONS
+from engine.device import PRECISIONS, autocast
 
 SIZE, TURNS = 2048, 9  # of square matrices, large enough for every core
 
 
 def product_rate(compute):
     """Floating-point operations a second of large products in the precision of a `Compute`, the median of `TURNS`."""
-    dtype = PRECISIONS[compute.amp] or torch.float32
-    a, b = (torch.randn(SIZE, SIZE, device=compute.device, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(SIZE, SIZE, device=compute.device) for _ in range(2))
+    if dtype := PRECISIONS[compute.amp]:
+        a, b = a.to(dtype), b.to(dtype)
     seconds = []
     for _ in range(TURNS + 1):  # the first one warms up
         start = time.perf_counter()
-        (a @ b).sum().item()
+        with autocast(compute.device, compute.amp):
+            F.linear(a, b)[0, 0].item()
         seconds.append(time.perf_counter() - start)
     return 2 * SIZE**3 / statistics.median(seconds[1:])
 
@@ -32,6 +36,11 @@ def operations(function):
     with FlopCounterMode(display=False, custom_mapping=NOT_COUNTED_BY_TORCH) as counter:
         function()
     return counter.get_total_flops()
+
+
+def _linear(inputs, weight, *_, **__):
+    """Operations of a product by oneDNN, of the shapes (…, E) and (H, E)."""
+    return 2 * math.prod(inputs) * weight[0]
 
 
 def _lstm(tokens, inputs, recurrent, *_, **__):
@@ -54,6 +63,7 @@ def _attention_backward(grad, query, key, value, *_, **__):
 
 
 NOT_COUNTED_BY_TORCH = {
+    torch.ops.mkldnn._linear_pointwise: _linear,
     torch.ops.aten.mkldnn_rnn_layer: _lstm,
     torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from cli.console import LOCAL_RANK, RANKS, UserError
+from engine.onednn import OneDNNProducts, is_faster
 
 CACHED = "64"  # shapes for which CPU kernels are cached; torch's 1,024 take gigabytes and save no time
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as in glibc's malloc.h
@@ -85,6 +86,8 @@ def precision(name, device):
 
 def autocast(device, amp):
     """The context that computes products in a precision in `PRECISIONS`."""
+    if amp == "off" and device.type == "cpu" and is_faster():
+        return OneDNNProducts()
     return torch.autocast(device.type, PRECISIONS[amp] or torch.bfloat16, enabled=amp != "off")
 
 
