@@ -31,7 +31,7 @@ from cli.files import ROOT
 from text.labelled import read_split
 
 REQUESTS = 512  # different ones
-WARM_UP = 10.0  # seconds, in which the memory grows to what the largest batches take
+WARM_UP = 20.0  # seconds, in which the memory grows to what the largest batches take
 PATIENCE = 120  # seconds in which the server must be ready
 
 
