@@ -23,7 +23,7 @@ from cli.console import Parser, UserError, duration, echo, number, say
 from cli.files import ROOT, default_dataset, shown
 from engine.checkpoint import Classifier
 from engine.counting import add_evidence, limit_evidence
-from engine.device import Compute, describe_device
+from engine.device import Compute, autocast, describe_device
 from engine.optimizers import warmup_and_decay
 from engine.replay import add_replay_flags
 from engine.runs import Output, Updates, add_run_flags, hierarchy_of, run_of_classifier, training
@@ -81,7 +81,7 @@ def read_encoder(args):
     return encoder, read_wordpieces(args.bert_path, encoder["vocab_size"]), source
 
 
-def build(args, config, spec, source):
+def build(args, config, spec, source, compute):
     """The model with the encoder's weights in the file `source`, or random ones without any."""
     with fits_weights(args.bert_path) if source else contextlib.nullcontext():
         model = model_module(args.model).Model(config, spec)
@@ -91,7 +91,8 @@ def build(args, config, spec, source):
     if args.gradient_checkpointing:
         if not model.embedding.body.supports_gradient_checkpointing:
             raise UserError(f"--gradient_checkpointing is not supported for type {spec.encoder['model_type']}")
-        model.embedding.body.activation_checkpointing_enable()
+        again = {"context_fn": lambda: (contextlib.nullcontext(), autocast(compute.device, compute.amp))}
+        model.embedding.body.activation_checkpointing_enable({"use_reentrant": False} | again)
     return model
 
 
@@ -114,7 +115,7 @@ def main():
     config = limit_evidence(fit_to_encoder(config, encoder), len(classes))
     with training(compute.device, Output(args.output or args.dataset, args.model)):
         torch.manual_seed(args.seed)
-        model = build(args, config, DataSpec(len(classes), len(vocabulary), encoder), source)
+        model = build(args, config, DataSpec(len(classes), len(vocabulary), encoder), source, compute)
         layers = model.embedding.layers()
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         weights = source.name if source else "trained weights" if args.init else "random weights"
