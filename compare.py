@@ -140,9 +140,7 @@ def measure_robustness(args, comparison, jobs):
     command += ["--dataset", str(comparison.directory), "--output", str(output)]
     command += ["--strengths", *map(str, args.robustness or STRENGTHS)]
     call([*command, "--device", args.known.device, "--amp", args.known.amp], log, "robustness")
-    for line in robustness_report.table(read_json(output / "robustness.json")):
-        echo(line)
-    say(f"Robustness: {output / 'robustness.md'}, beside it .json, .tsv and .png")
+    robustness_report.show(output, read_json(output / "robustness.json"))
 
 
 def about(args, comparison, rows, failures):
@@ -208,11 +206,12 @@ def main():
             score, p50 = leaderboard.percent(row[measure_of(row)]), leaderboard.milliseconds(row["speed"]["p50_ms"])
             echo(f"{row['model']:<12} {score} %, one headline {p50}{', Pareto front' if row['pareto'] else ''}")
         say(f"Leaderboard: {comparison.output / 'leaderboard.md'}, beside it .json and .png")
+    if failures:
+        say(f"Failed: {', '.join(failures)}")
     measurable = [job for job, *_ in jobs if job.name in results and job.kind != "baseline"]
     if args.robustness is not None and measurable:
         measure_robustness(args, comparison, measurable)
     if failures:
-        say(f"Failed: {', '.join(failures)}")
         sys.exit(1)
 
 

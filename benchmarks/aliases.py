@@ -1,6 +1,6 @@
 """Measures what a checkpoint predicts of the dev texts in other forms, with aliases of characters and without.
 
-    python -m pip install opencc
+    python -m pip install -r requirements-robustness.txt
     python -m benchmarks.aliases --dataset D --checkpoint D/saved_dict/TextCNN.ckpt D/saved_dict/NBSVM.ckpt
 
 The texts are changed to traditional characters (OpenCC, also with the words of Taiwan) and to full-width forms, and get
@@ -10,32 +10,21 @@ get other probabilities with them.
 
 from cli.start import run_script
 
-import random
-
-from cli.console import Parser, UserError, echo
+from cli.console import Parser, echo
 from engine.predictor import Predict
-from text.aliases import ZERO_WIDTH
 from text.labelled import read_split
+from text.perturbations import perturb
 
-FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)} | {0x20: 0x3000}
-SHARE = 0.1  # of places with a zero-width character
+SHARE = 0.1  # of characters with a zero-width one after them
 
 
 def variants_of(texts):
-    """The texts in several forms, by name."""
-    try:
-        from opencc import OpenCC
-    except ImportError:
-        raise UserError("OpenCC is not installed: python -m pip install opencc") from None
-    rng = random.Random(1)
-    hidden = ["".join(c + (rng.choice(ZERO_WIDTH) if rng.random() < SHARE else "") for c in text) for text in texts]
-    return {
-        "as they are": texts,
-        "traditional": list(map(OpenCC("s2t").convert, texts)),
-        "Taiwan": list(map(OpenCC("s2twp").convert, texts)),
-        "full-width": [text.translate(FULL_WIDTH) for text in texts],
-        "zero-width": hidden,
-    }
+    """The texts in several forms, by name. Raises UserError if OpenCC is not installed."""
+    forms = {"as they are": texts, "traditional": perturb(texts, "traditional", 1)}
+    from opencc import OpenCC  # of requirements-robustness.txt
+
+    forms |= {"Taiwan": list(map(OpenCC("s2twp").convert, texts)), "full-width": perturb(texts, "full_width", 1)}
+    return forms | {"zero-width": perturb(texts, "zero_width", SHARE)}
 
 
 def without_aliases(vocabulary):

@@ -101,6 +101,8 @@ def main():
     args = parser.parse_args()
     config = Config(masking=args.masking)
     args.output.mkdir(parents=True, exist_ok=True)
+    for left in ("cache", "repeated"):  # of an earlier run
+        shutil.rmtree(args.output / left, ignore_errors=True)
     path = args.output / "corpus.txt"
     write_corpus(args.dataset, path, args.megabytes * 10**6)
     with Peak() as peak:

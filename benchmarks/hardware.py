@@ -1,7 +1,7 @@
 """What a machine's products cost: its measured rate, and the floating-point operations of a function.
 
 The share that `benchmarks.networks` and `benchmarks.encoders` print is the time that a model's matrix products would
-take at that rate, divided by the time that all takes.
+take at that rate, divided by the time that all takes. LSTMs are counted on a CPU alone.
 """
 
 import math

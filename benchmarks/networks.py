@@ -78,7 +78,7 @@ class Training:
                 yield len(row_ids)
 
     def predictions(self, int8=False):
-        """Predictions as predict.py computes them. int8: with products in 8 bits."""
+        """Predictions, a batch after the other. int8: with products in 8 bits."""
         products = Int8Products(self.model) if int8 else None
         while True:
             batches = list(self.batches.by_length())
@@ -193,7 +193,9 @@ def main():
         line = f"{name:12}"
         tasks = {"train": training.steps(), "predict": training.predictions()}
         if args.int8:
-            tasks = {"predict": training.predictions(), "in 8 bits": training.predictions(int8=True)}
+            del tasks["train"]
+            if Int8Products(training.model).packed:
+                tasks["in 8 bits"] = training.predictions(int8=True)
         for task, rows in tasks.items():
             cost = None if task == "in 8 bits" else training.cost(rows)
             found = rate(rows, device)

@@ -27,7 +27,7 @@ def lengths_of(count):
 
 def main():
     parser = Parser(__doc__)
-    parser.add_argument("--rows", type=number(int, 1), nargs="+", default=[1_000_000], help="rows, smallest first")
+    parser.add_argument("--rows", type=number(int, 1), nargs="+", default=[1_000_000], help="numbers of rows")
     args = parser.parse_args()
     for count in args.rows:
         lengths = lengths_of(count)

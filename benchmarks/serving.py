@@ -58,13 +58,15 @@ class Client:
         return len(body) >= length
 
     def is_right(self, rows):
-        return self.answer.startswith(b"HTTP/1.1 200 ") and self.answer.count(b'"probability": ') == rows
+        """Whether the answer has so many predictions."""
+        head, _, body = self.answer.partition(b"\r\n\r\n")
+        return head.startswith(b"HTTP/1.1 200 ") and len(json.loads(body)["predictions"]) == rows
 
 
 def load(address, texts, clients, rows, seconds):
     """Sends requests of so many rows for some seconds; returns the duration, all latencies and the number of errors."""
-    parts = [list(itertools.islice(itertools.cycle(texts), i * rows, (i + 1) * rows)) for i in range(REQUESTS)]
-    requests = [request_of(part) for part in parts]
+    stream = itertools.cycle(texts)
+    requests = [request_of(list(itertools.islice(stream, rows))) for _ in range(REQUESTS)]
     latencies, errors = [], 0
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
         for i in range(clients):
@@ -101,13 +103,15 @@ def served(checkpoint, flags):
     command = [sys.executable, str(ROOT / "serve.py"), "--checkpoint", checkpoint, "--port", "0", "--access_log", "off"]
     process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, encoding="utf-8")
     try:
-        found = re.search(r"http://([\d.]+):(\d+)", process.stderr.readline())
+        line = process.stderr.readline()
+        found = re.search(r"http://([\d.]+):(\d+)", line)
         if not found:
-            raise UserError("serve.py does not start")
+            raise UserError(f"serve.py does not start: {line.strip()}")
         address = found[1], int(found[2])
         end = time.monotonic() + PATIENCE
         while not is_ready(address):
             if process.poll() is not None or time.monotonic() > end:
+                process.terminate()  # ends what is read next
                 raise UserError(f"serve.py is not ready: {process.stderr.read()}")
             time.sleep(0.1)
         yield psutil.Process(process.pid), address

@@ -4,6 +4,7 @@ At import it checks the installation, so that a missing package is reported in o
 """
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -40,8 +41,9 @@ def run_script(main):
     is_outermost = sys._getframe(1).f_back is None  # no profiler or debugger runs the script
     if is_outermost and not sys.flags.interactive and threading.active_count() == 1:
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(BrokenPipeError):  # the reader is gone
+                stream.flush()
         os._exit(status)  # sys.exit takes torch apart first, which takes 0.4 s
     sys.exit(status)
 

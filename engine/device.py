@@ -54,6 +54,7 @@ def pick_device(name="auto"):
     if not found.get(device.type) or beyond:
         there = ", ".join(type for type, there in found.items() if there)
         raise UserError(f"--device {name}: torch {torch.__version__} finds no such device here, only {there}")
+    torch.backends.cudnn.allow_tf32 = False  # torch's default rounds the factors of LSTMs; `tensor_floats` allows it
     return device
 
 
@@ -98,9 +99,9 @@ def tensor_floats(device, amp):
     That is several times as fast. Tests and predictions do not use it.
     """
     allowed = device.type == "cuda" and amp != "off"
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high" if allowed else "highest")
-        torch.backends.cudnn.allow_tf32 = allowed
+    if allowed:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
     try:
         yield
     finally:

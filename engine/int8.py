@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from cli.console import UserError, say
 from cli.files import digest_of, replacing, shown
-from engine.predictions import predictions_of, score_of
 from engine.predictor import labelled_rows
+from engine.scores import measure_of, predictions_of, score_of
 from models.layers import convolution, windows
 from text.rows import sample_of
 
@@ -87,10 +87,13 @@ def use_int8(predictor, dataset=None):
                 json.dump(found, file, indent=1)
         except UserError as error:
             say(f"The check of --int8 is repeated each time: {error}")
-    scores = f"{found['measure']} of {found['rows']:,} rows of dev from {found['float32']:.2%} to {found['int8']:.2%}"
+    what = f"{found['measure']} of {found['rows']:,} rows of dev"
     if found["float32"] - found["int8"] > ALLOWED:
-        raise UserError(f"--int8 lowers the {scores}, expected at most {100 * ALLOWED:.1f} points less; leave it out")
-    say(f"8 bits change the {scores}")
+        scores = f"from {found['float32']:.2%} to {found['int8']:.2%}"
+        raise UserError(
+            f"--int8 lowers the {what} {scores}, expected at most {100 * ALLOWED:.1f} points less; leave it out"
+        )
+    say(f"The {what} is {found['int8']:.2%} in 8 bits, {found['float32']:.2%} in float32")
     predictor.int8 = mode
 
 
@@ -106,12 +109,12 @@ def compared(predictor, dataset, mode):
     """The scores of a `Predict` on dev in float32 and in 8 bits, as plain data."""
     texts, labels = labelled_rows(predictor, dataset, "dev")
     if not texts:
-        raise UserError(f"--int8 is checked on dev once, and {shown(dataset)} has none; add --dataset DATASET")
+        where = f"--checkpoint {shown(predictor.path)} --dataset DATASET"
+        raise UserError(f"--int8 is checked on dev once, and {shown(dataset)} has none; use {where}")
     row_ids = sample_of(np.arange(len(texts)), CHECKED)
     texts, labels = [texts[i] for i in row_ids], labels[row_ids]
     scores = []
     for predictor.int8 in (None, mode):
         scores.append(score_of(predictions_of(predictor.saved, predictor.predict_proba(texts)), labels))
     predictor.int8 = None
-    measure = "macro F1" if predictor.saved.multi_label else "accuracy"
-    return {"measure": measure, "rows": len(texts), "float32": scores[0], "int8": scores[1]}
+    return {"measure": measure_of(predictor.saved), "rows": len(texts), "float32": scores[0], "int8": scores[1]}

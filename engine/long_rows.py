@@ -49,7 +49,9 @@ def measure(run, batch, tokens):
     """The seconds of forward and backward on the first tokens of a batch of one row, and the bytes kept in between."""
     marks = None if batch.word_ends is None else batch.word_ends[:, :tokens]
     lengths = torch.full_like(batch.lengths, tokens)
+    positions = None if batch.positions is None else batch.positions[batch.positions < tokens]  # of masked tokens
     part = batch._replace(tokens=batch.tokens[:, :tokens], lengths=lengths, joints=None, word_ends=marks)
+    part = part._replace(positions=positions)
     kept = {}
 
     def keep(tensor):

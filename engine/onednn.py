@@ -4,8 +4,6 @@ torch computes them with MKL, which uses no AVX-512 there: oneDNN is twice as fa
 torch use oneDNN anyway.
 """
 
-import functools
-
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -13,7 +11,6 @@ from torch.overrides import TorchFunctionMode
 from models.layers import convolution, windows
 
 
-@functools.cache
 def is_faster():
     """Whether oneDNN computes float32 products faster than torch's usual functions."""
     found = torch.cpu.get_capabilities()
@@ -37,9 +34,7 @@ def linear(input, weight, bias=None):
     """What `F.linear` computes."""
     if input.dtype != torch.float32 or weight.dtype != torch.float32 or not input.numel():
         return F.linear(input, weight, bias)
-    if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
-        return Linear.apply(input, weight, bias)
-    return product(input, weight, bias)
+    return Linear.apply(input, weight, bias)
 
 
 def product(input, weight, bias=None):

@@ -36,7 +36,7 @@ class Plan:
             self.ready = chunk, *self.ordered(chunk)
         _, order, sequence = self.ready
         start = int(sequence[step - chunk * self.chunk_steps]) * self.batch_size
-        return order[start : start + self.batch_size]
+        return order[start : start + self.batch_size].copy()  # a view would keep the chunk in memory
 
     def ordered(self, chunk):
         """The row ids of a chunk, of which each `batch_size` are a batch, and the order of these batches."""

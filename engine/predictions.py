@@ -167,19 +167,6 @@ def steps_of(probabilities):
     return np.rint(probabilities.astype(np.float64) * STEPS).astype(np.int64)
 
 
-def predictions_of(saved, probabilities):
-    """The class of each text, (N,), or whether it has each label, (N, C)."""
-    return saved.calibration.predicted(probabilities) if saved.multi_label else probabilities.argmax(axis=1)
-
-
-def score_of(predicted, labels):
-    """The accuracy, or the macro F1 of any number of labels a text."""
-    if labels.ndim == 1:
-        return float((predicted == labels).mean())
-    hits, sizes = (predicted & (labels > 0)).sum(axis=0), predicted.sum(axis=0) + (labels > 0).sum(axis=0)
-    return float((2 * hits / np.maximum(sizes, 1)).mean())
-
-
 def check_unsure(names):
     """Raises UserError if one of the names is `UNSURE`."""
     if UNSURE in names:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.console import Parser, UserError, bar, echo, listing, number, say
+from cli.console import Parser, UserError, bar, listing, number, say
 from cli.device_flags import add_device_flags
 from cli.files import digest_of
 from engine.predictor import Predict
@@ -147,9 +147,7 @@ def main():
         robustness_report.write_json(output, found)
     found["models"] = {name: found["models"][name] for name in files}
     robustness_report.write(output, found)
-    for line in robustness_report.table(found):
-        echo(line)
-    say(f"Robustness: {output / 'robustness.md'}, beside it .json, .tsv and .png")
+    robustness_report.show(output, found)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cli.console import echo, say
 from cli.files import replacing
 from evaluation.learning_curve import MARKERS, title_of
 from evaluation.report import figure_and_axes, save_figure
@@ -51,7 +52,7 @@ def write(directory, found):
         rows=found["rows"],
         strengths=" / ".join(f"{strength:.0%}" for strength in found["strengths"]),
         table="\n".join(table(found)),
-        by_class="accuracy" if found["measure"] == "accuracy" else "F1",
+        by_class=measure_of_classes(found),
         strongest=f"{strongest:.0%}",
         cut=f"; the {len(shown)} of {total} classes that lose the most" if len(shown) < total else "",
         classes="\n".join(class_table(found, shown)),
@@ -90,6 +91,17 @@ def classes_shown(found):
     """The indices of the classes that are shown, in order."""
     lost = np.nan_to_num(losses(found).mean(axis=0), nan=-1)
     return np.sort(np.argsort(-lost, kind="stable")[:MOST_CLASSES])
+
+
+def show(output, found):
+    """Prints the table, and where the files are."""
+    for line in table(found):
+        echo(line)
+    say(f"Robustness: {output / 'robustness.md'}, beside it .json, .tsv and .png")
+
+
+def measure_of_classes(found):
+    return "accuracy" if found["measure"] == "accuracy" else "F1"
 
 
 def percents(values):
@@ -166,14 +178,16 @@ def draw_classes(path, found, shown):
     lost = (100 * losses(found).T[shown]).round(1) + 0.0  # no -0.0
     titles = [title_of_change(name) for name in found["perturbations"]]
     figure, axes = figure_and_axes((3 + 0.62 * len(titles), 3 + 0.36 * len(shown)))
-    axes.imshow(lost, cmap="Oranges", vmin=0, vmax=max(1, np.nanmax(lost, initial=1)), aspect="auto")
+    most = np.nanmax(lost, initial=1)
+    axes.imshow(lost, cmap="Oranges", vmin=0, vmax=most, aspect="auto")
     axes.set_xticks(range(len(titles)), titles, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
     axes.set_yticks(range(len(shown)), [found["classes"][i] for i in shown], fontsize=9)
     for (row, column), value in np.ndenumerate(lost):
         if not np.isnan(value):
-            color = "white" if value > 0.6 * np.nanmax(lost, initial=1) else "black"
+            color = "white" if value > 0.6 * most else "black"
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
     few = "the mean of the models" if len(found["models"]) > 1 else next(iter(found["models"]))
-    what = "accuracy" if found["measure"] == "accuracy" else "F1"
-    axes.set_title(f"Points of {what} lost at strength {found['strengths'][-1]}, {few}", fontsize=10)
+    axes.set_title(
+        f"Points of {measure_of_classes(found)} lost at strength {found['strengths'][-1]}, {few}", fontsize=10
+    )
     save_figure(figure, path)

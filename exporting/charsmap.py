@@ -4,6 +4,8 @@
 the texts that take their place. In a double array the node after a byte is at the node's base XOR the byte. The unit of
 a node has the byte in its lowest 8 bits, then a bit that says that a leaf follows, and from bit 10 on its index XOR its
 base. A leaf has the position of the text.
+
+The library looks up graphemes: a combining mark after such a character is lost if both take less than 6 bytes.
 """
 
 import struct

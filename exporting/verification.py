@@ -11,7 +11,7 @@ import numpy as np
 
 from cli.console import UserError, reason
 from cli.files import ROOT
-from engine.predictions import predictions_of, score_of
+from engine.scores import measure_of, predictions_of, score_of
 from evaluation.timing import measure
 
 EXACT = 1e-4  # largest difference of probabilities in float32
@@ -78,7 +78,7 @@ def compare(predictor, exported, texts, labels=None):
         difference=float(differences[worst]),
         text=texts[worst],
         changed=float((changed.any(axis=1) if changed.ndim == 2 else changed).mean()),
-        measure="macro F1" if predictor.saved.multi_label else "accuracy",
+        measure=measure_of(predictor.saved),
         scores=None if labels is None else tuple(score_of(own, labels) for own in predicted),
         sizes=(predictor.path.stat().st_size, sum(path.stat().st_size for path in files)),
         starts=tuple(map(start_up, commands_of(predictor, exported, next(filter(str.strip, texts))))),

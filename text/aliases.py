@@ -89,7 +89,8 @@ class Aliases:
 
     def replaced(self, spans):
         """How often characters of texts are not read as themselves, a dict by pairs of the character and its form."""
-        codes, counts = np.unique(spans.ids[self.table.take(spans.ids) != spans.ids], return_counts=True)
+        read = self.table.take(spans.ids)
+        codes, counts = np.unique(spans.ids[(read != spans.ids) | (read == ord(NOTHING))], return_counts=True)
         pairs = zip(map(chr, codes.tolist()), map(chr, self.table[codes].tolist()), strict=True)
         return dict(zip(pairs, counts.tolist(), strict=True))
 

@@ -123,14 +123,19 @@ def _encode(paths, vocabulary, limit, marks_words, draft):
     ids = draft.column("rows.ids", ids_dtype(len(vocabulary) << marks_words))
     offsets = draft.offsets("rows.offsets")
     texts, chunks = draft.column("texts", np.int64), _Chunks(paths)
-    pieces = unknown = rows = 0
+    pieces = unknown = rows = seen = 0
+    last = -1  # the text of the last row
     for chunk in chunks:
         segments, is_first = map(list, zip(*chunk, strict=True))
         part, counts = vocabulary.encode_split(segments, limit, marks_words)
         ids.append(part.ids)
         offsets.append(part.offsets)
         bounds = rows + offsets_of(counts)
-        texts.append(bounds[:-1][np.array(is_first) & (counts > 0)])
+        text_ids = seen + np.cumsum(is_first) - 1  # a text may continue in the next chunk
+        solid = np.flatnonzero(counts > 0)
+        found, first = np.unique(text_ids[solid], return_index=True)
+        texts.append(bounds[:-1][solid[first[found > last]]])
+        seen, last = text_ids[-1] + 1, found.max(initial=last)
         rows = bounds[-1]
         pieces += len(part.ids) - 2 * (len(part.offsets) - 1)
         unknown += np.count_nonzero(part.ids >> marks_words == vocabulary.unk)

@@ -14,6 +14,7 @@ from cli.console import UserError, bar, reason
 
 BLOCK = 1 << 19  # bytes that are read at a time: what is made of them stays in the processor's cache
 LONGEST_LINE = 1 << 26  # bytes
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open}  # of compressed files
 CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})  # bytes that texts do not have
 BINARY = 0.01  # share of these bytes from which on a file is no text; in compressed data it is a tenth
 
@@ -21,7 +22,7 @@ BINARY = 0.01  # share of these bytes from which on a file is no text; in compre
 def blocks_of(path, show=True):
     """A file's bytes, plain or out of a .gz or .bz2, some whole lines at a time; with `show` under a bar."""
     path = Path(path)
-    opener = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix.lower(), lambda file: file)
+    opener = OPENERS.get(path.suffix.lower(), lambda file: file)
     try:
         with open(path, "rb") as raw, opener(raw) as file:
             size = path.stat().st_size or None  # a pipe has none
@@ -90,6 +91,8 @@ def _encoding_advice(path, content):
             content.decode(encoding)
         except UnicodeDecodeError:
             return "Save it as UTF-8"
+    if Path(path).suffix.lower() in OPENERS:
+        return f"It can be read as {encoding.upper()}; unpack it and save it as UTF-8"
     command = f"from pathlib import Path; p = Path({str(path)!r}); p.write_text(p.read_text('{encoding}'), 'utf-8')"
     return f'It can be read as {encoding.upper()}; to convert it: python -c "{command}"'
 

@@ -65,9 +65,8 @@ class TokenCounter:
 
     def prepare(self, texts):
         """What `add` needs of a `Rows` of code points; a thread may do this in advance."""
-        texts, whole = self.aliases.read(texts), texts
-        if len(texts.ids) < len(whole.ids):
-            self.replaced.update(self.aliases.replaced(whole))
+        self.replaced.update(self.aliases.replaced(texts))
+        texts = self.aliases.read(texts)
         if self.segmenter != "char":
             return [words(text, self.segmenter) for text in texts_of(texts)]
         return texts, self.table.take(texts.ids), word_ends(texts) if self.marks_words else None
@@ -117,7 +116,8 @@ class TokenCounter:
         if self.segmenter == "char":
             ids = vocabulary.table[list(map(ord, self.ids))]
         else:
-            ids = np.fromiter(map(vocabulary.id_of, self.ids), vocabulary.dtype, len(self.ids))
+            names = texts_of(vocabulary.aliases.read(spans_of(list(self.ids))))  # known ones may be other forms
+            ids = np.fromiter(map(vocabulary.id_of, names), vocabulary.dtype, len(names))
         return marked(ids.repeat(2), np.tile([0, 1], len(ids))).astype(vocabulary.dtype) if self.marks_words else ids
 
 
@@ -173,12 +173,12 @@ class Vocabulary:
         return hashlib.sha256(json.dumps(self.content).encode()).hexdigest()[:16]
 
     def extended(self, other):
-        """This vocabulary with the tokens of another one that it does not have. All ids but that of padding stay.
+        """This vocabulary with the tokens of another one that it does not have, and aliases of all its tokens.
 
-        It has aliases of all its tokens if the other one has.
+        All ids but that of padding stay.
         """
         tokens = [*self.ids, *(token for token in other.ids if token not in self.ids)]
-        aliases = aliases_of(itertools.chain.from_iterable(tokens)) if other.aliases else None
+        aliases = aliases_of(itertools.chain.from_iterable(tokens))
         return Vocabulary(tokens, self.segmenter, self.unk, self.marks_words, aliases)
 
     def id_of(self, token):

@@ -21,7 +21,6 @@ from text.vocabulary import word_ends
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SPECIAL_NAME = re.compile(r"\[.+\]")  # of these and of unused ones
 CHUNK = 1 << 15  # texts that are tokenised together
-SURROGATES = range(0xD800, 0xE000)
 UNKNOWN = 0.2  # a vocabulary with a larger share of unknown characters is of another language
 LARGEST = 10**7  # size of a vocabulary
 MISFIT = 0.01  # largest share of embedding rows without a piece, or of pieces with different ids in two files
@@ -84,7 +83,7 @@ class WordPieces:
     def encode(self, spans):
         """Texts, a `Rows` of code points, as a `Rows` of ids; an empty text stays empty."""
         spans = self.aliases.read(spans) if self.aliases else spans
-        halves = (spans.ids >= SURROGATES.start) & (spans.ids < SURROGATES.stop)  # the library accepts no half pair
+        halves = spans.ids >> 11 == 0x1B  # of surrogate pairs, which the library does not accept
         texts = texts_of(Rows(np.where(halves, ord("?"), spans.ids), spans.offsets) if halves.any() else spans)
         parts = [self._encode(texts[start : start + CHUNK]) for start in range(0, max(1, len(texts)), CHUNK)]
         return concatenate(parts)

@@ -1,5 +1,6 @@
 """What scripts print before their packages are installed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,19 @@ def test_a_script_ends_quickly_but_completely(tmp_path, command, status, printed
     assert done.returncode == status, done.stderr
     assert printed in done.stdout
     assert done.stderr == ("script.py: mistake\n" if status else "")
+
+
+def test_a_reader_that_is_gone_does_not_change_the_status(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "script.py", "mistake"]
+    done = subprocess.run(
+        command, stdout=write, stderr=subprocess.PIPE, encoding="utf-8", cwd=tmp_path, env=environment, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (2, "script.py: mistake\n")
 
 
 def version(python):

@@ -5,10 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import batches_of, inside, write_dataset
+from conftest import batches_of, inside, pieces, write_dataset
 from engine import batches, long_rows
 from engine.device import Compute
-from engine.long_rows import report_cost
+from engine.long_rows import measure, report_cost
+from engine.masking import MaskedBatches
+from models.base import DataSpec
+from models.encoder_files import read_config
+from models.mlm import Config, Model
+from text.corpus import RowSpans
+from text.wordpieces import read_wordpieces
 
 SIZES = ("--num_epochs", 1, "--embed", 8, "--evidence", 0, "--device", "cpu", "--dropout", 0)
 SMALL = {
@@ -41,6 +47,18 @@ def test_parts_of_few_tokens_train_as_the_whole_batch(long, tmp_path, monkeypatc
     monkeypatch.setattr(batches, "PART_TOKENS", 300)
     parts = inside("run.py", *flags)
     assert iterations(parts) == iterations(whole) != []
+
+
+def test_the_cost_of_pre_training_is_measured_on_the_masked_tokens_that_are_left(encoder):
+    """Their positions beyond are left out."""
+    vocabulary, config = read_wordpieces(encoder, len(pieces())), Config(pad_size=64)
+    rows, _ = vocabulary.encode_split(["央行下调存款准备金率" * 6], 64, True)
+    spans = RowSpans(rows, np.array([0]), np.array([1]))
+    run = SimpleNamespace(
+        model=Model(config, DataSpec(0, len(pieces()), read_config(encoder))), compute=Compute(torch.device("cpu"))
+    )
+    _, kept = measure(run, MaskedBatches(spans, vocabulary, config, 1, "cpu").cut(np.array([0])), 16)
+    assert kept > 0
 
 
 def test_parts_are_bounded_in_tokens(monkeypatch):

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from engine import onednn
 from engine.device import autocast
 from engine.onednn import OneDNNProducts
 from models.layers import Convolution
@@ -46,7 +45,6 @@ def test_it_is_for_float32_on_processors_of_amd(monkeypatch):
     cpu = torch.device("cpu")
 
     def is_used(amp):
-        onednn.is_faster.cache_clear()
         return isinstance(autocast(cpu, amp), OneDNNProducts)
 
     assert is_used("off")
@@ -55,4 +53,3 @@ def test_it_is_for_float32_on_processors_of_amd(monkeypatch):
     assert not is_used("off")
     capabilities.update(avx512_f=True, cpu_name="Intel(R) Xeon(R) Processor")
     assert not is_used("off")
-    onednn.is_faster.cache_clear()

@@ -104,9 +104,11 @@ def test_a_long_text_is_one_text(vocabulary, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SEGMENT", 10)
     monkeypatch.setattr(module, "CHUNK", 25)
     (tmp_path / "long.txt").write_text("股票\n" + "股票大涨" * 10 + "\n房产\n\u200b\n" + "大涨" * 7, encoding="utf-8")
+    with open(tmp_path / "long.txt", "a", encoding="utf-8") as file:
+        file.write("\n" + "\u200b" * 12 + "大涨\n" + "\u200b" * 42 + "股票")  # whose first segments have no pieces
     corpus = read_corpus([tmp_path / "long.txt"], 8, False, vocabulary)
-    assert corpus.texts.tolist() == [0, 1, 9, 10, 13]
-    assert len(corpus.rows.ids) - 2 * 13 == 2 + 40 + 2 + 14
+    assert corpus.texts.tolist() == [0, 1, 9, 10, 13, 14, 15]
+    assert len(corpus.rows.ids) - 2 * 15 == 2 + 40 + 2 + 14 + 2 + 2
 
 
 def corpus_of(sizes):
@@ -204,6 +206,12 @@ def test_a_corpus_that_is_no_text(vocabulary, tmp_path, content, message):
         read_corpus([tmp_path / "c.txt"], 64, False, vocabulary)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("cache/*"))
+
+
+def test_the_advice_for_a_compressed_corpus_is_not_for_its_bytes(vocabulary, tmp_path):
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress("好\n新闻\n".encode("gb18030")))
+    with pytest.raises(UserError, match=r"It can be read as GB18030; unpack it and save it as UTF-8$"):
+        read_corpus([tmp_path / "c.txt.gz"], 64, False, vocabulary)
 
 
 def test_a_corpus_that_is_no_file(vocabulary, tmp_path):
