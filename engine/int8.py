@@ -19,7 +19,7 @@ from cli.console import UserError, say
 from cli.files import digest_of, replacing, shown
 from engine.predictor import labelled_rows
 from engine.scores import measure_of, predictions_of, score_of
-from models.layers import convolution, windows
+from models.convolution import convolution, windows
 from text.rows import sample_of
 
 LARGE = 10_000  # weights of a layer that is computed in 8 bits; smaller ones gain nothing

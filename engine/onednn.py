@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from models.layers import convolution, windows
+from models.convolution import convolution, windows
 
 
 def is_faster():
@@ -55,6 +55,6 @@ class Linear(torch.autograd.Function):
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad
         return (
             product(grad, weight.t()) if needs_input else None,
-            product(rows.t(), input.reshape(-1, input.shape[-1]).t()) if needs_weight else None,
+            product(rows.t().contiguous(), input.reshape(-1, input.shape[-1]).t()) if needs_weight else None,
             rows.sum(dim=0) if needs_bias else None,
         )

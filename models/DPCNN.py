@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import base, layers
+from models.convolution import Convolution
 
 
 @dataclass
@@ -24,10 +25,8 @@ class Model(nn.Module):
         super().__init__()
         self.num_blocks = (config.pad_size - 1).bit_length()
         self.embedding = embedding or base.Embedding(config, spec)
-        self.region = layers.Convolution(self.embedding.width, config.num_filters, 3, before=1)
-        self.convs = nn.ModuleList(
-            layers.Convolution(config.num_filters, config.num_filters, 3, before=1) for _ in range(2)
-        )
+        self.region = Convolution(self.embedding.width, config.num_filters, 3, before=1)
+        self.convs = nn.ModuleList(Convolution(config.num_filters, config.num_filters, 3, before=1) for _ in range(2))
         self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters, spec.num_classes)
         base.init_weights(self)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import base, layers
+from models.convolution import Convolution
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = embedding or base.Embedding(config, spec)
         self.convs = nn.ModuleList(
-            layers.Convolution(self.embedding.width, config.num_filters, size) for size in config.filter_sizes
+            Convolution(self.embedding.width, config.num_filters, size) for size in config.filter_sizes
         )
         self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(config.num_filters * len(config.filter_sizes), spec.num_classes)
@@ -35,5 +36,5 @@ class Model(nn.Module):
 
     def forward(self, batch):
         x = self.embedding(batch)  # (B, T, E)
-        pooled = [F.relu(layers.max_over_tokens(conv(x), batch.mask)) for conv in self.convs]  # (B, filters) each
+        pooled = [F.relu(conv.largest(x, batch.mask)) for conv in self.convs]  # (B, filters) each
         return self.classifier(self.dropout(torch.cat(pooled, dim=1)))

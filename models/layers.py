@@ -1,9 +1,8 @@
-"""Layers whose results do not depend on padding: dropout, LSTM, convolution, maximum over tokens, attention."""
+"""Layers whose results do not depend on padding: dropout, LSTM, maximum over tokens, attention."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.overrides import handle_torch_function, has_torch_function_unary
 
 PLAIN_ATTENTION = 256  # tokens up to which the plain product is faster on a CPU
 
@@ -71,35 +70,6 @@ class Mirror(torch.autograd.Function):
     def backward(ctx, grad):
         (order,) = ctx.saved_tensors
         return grad.flatten(0, 1).index_select(0, order).view(grad.shape), None
-
-
-class Convolution(nn.Linear):
-    """A convolution over tokens, (B, T, E) -> (B, T, filters), with zeros beyond both ends.
-
-    before: how many of its `size` tokens precede the token of the output. (It is a single matrix product, which takes
-    two thirds of the time of torch's convolution on a CPU.)
-    """
-
-    def __init__(self, width, filters, size, before=0):
-        super().__init__(size * width, filters)
-        self.before, self.after = before, size - 1 - before
-
-    def forward(self, x):
-        return convolution(to_autocast_dtype(x), self.weight, self.bias, self.before, self.after)
-
-
-def convolution(x, weight, bias, before, after):
-    """What `Convolution` computes; a `TorchFunctionMode` may compute it instead."""
-    if has_torch_function_unary(x):
-        return handle_torch_function(convolution, (x,), x, weight, bias, before, after)
-    return F.linear(windows(x, before, after), weight, bias)
-
-
-def windows(x, before, after):
-    """Each token beside those around it, zeros beyond both ends, (B, T, E) -> (B, T, (before + 1 + after) * E)."""
-    T = x.shape[1]
-    x = F.pad(x, (0, 0, before, after))
-    return torch.cat([x[:, i : i + T] for i in range(before + after + 1)], dim=2)
 
 
 def to_autocast_dtype(x):

@@ -11,7 +11,7 @@ from conftest import FIXTURES, assert_mistaken, inside, sample_rows
 from engine import int8
 from engine.int8 import Int8Products, use_int8
 from engine.predictor import Predict
-from models.layers import Convolution
+from models.convolution import Convolution
 from saved_models import ODD, saved_model
 from text.files import read_json
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from engine.device import autocast
 from engine.onednn import OneDNNProducts
-from models.layers import Convolution
+from models.convolution import Convolution
 
 
 @pytest.mark.parametrize("shape", [(5, 30), (4, 7, 30), (1, 1, 30), (2, 0, 30), (30,)])

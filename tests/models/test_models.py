@@ -202,15 +202,6 @@ def test_a_step_touches_the_rows_of_its_batch_alone():
         assert set(changed.tolist()) == set((n_grams(batch.tokens, n) % 1009).flatten().tolist())
 
 
-def test_a_convolution_is_torchs():
-    torch.manual_seed(0)
-    ours, reference = layers.Convolution(6, 5, 3, before=1), nn.Conv1d(6, 5, 3, padding=1)
-    ours.weight.data = reference.weight.data.transpose(1, 2).flatten(1)
-    ours.bias.data = reference.bias.data
-    x = torch.randn(4, 7, 6)
-    assert_close(ours(x), reference(x.transpose(1, 2)).transpose(1, 2), 1e-5)
-
-
 @pytest.mark.parametrize("tokens", [5, layers.PLAIN_ATTENTION + 1])
 def test_attention_is_torchs(tokens):
     torch.manual_seed(0)
