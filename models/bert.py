@@ -20,6 +20,7 @@ class Model(nn.Module):
     def __init__(self, config, spec):
         super().__init__()
         self.embedding = encoder.Encoder(config, spec.encoder, pooler=True)
+        self.embedding.keep_first()
         self.classifier = nn.Linear(self.embedding.width, spec.num_classes)
         base.init_weights(self)
 

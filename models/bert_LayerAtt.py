@@ -22,6 +22,7 @@ class Model(nn.Module):
     def __init__(self, config, spec):
         super().__init__()
         self.embedding = encoder.Encoder(config, spec.encoder)
+        self.embedding.keep_first()
         self.scores = nn.Parameter(torch.zeros(self.embedding.body.config.num_hidden_layers + 1))
         self.dropout = layers.Dropout(config.dropout)
         self.classifier = nn.Linear(self.embedding.width, spec.num_classes)

@@ -102,6 +102,10 @@ class Encoder(base.Embedder):
     def forward(self, batch):
         return run(self.body, batch).last_hidden_state.masked_fill(~batch.mask[:, :, None], 0)
 
+    def keep_first(self):
+        """Lets the encoder compute no more than `pooled` and `all_layers` need of its last layer."""
+        narrow(self.body, lambda states: states[:, :1])
+
     def pooled(self, batch):
         """The [CLS] state after the pooler, (B, E)."""
         out = run(self.body, batch)
@@ -157,6 +161,18 @@ def run(body, batch, **options):
     ids = {"position_ids": positions, "token_type_ids": torch.zeros_like(tokens)}
     mask = batch.mask[:, None, None]  # with four axes the library uses it as it is; otherwise it waits for the GPU
     return body(tokens, attention_mask=mask, return_dict=True, **ids, **options)
+
+
+def narrow(body, select):
+    """Lets the last layer of an encoder compute, after its attention, the states of some tokens alone.
+
+    select: (B, T, E) -> (…, E), of the tokens whose states are used. (Three quarters of a layer's products follow its
+    attention.) Returns whether that is possible: layers that share their weights (ALBERT) compute all.
+    """
+    if not hasattr(body.encoder, "layer"):
+        return False
+    body.encoder.layer[-1].attention.output.register_forward_pre_hook(lambda _, states: tuple(map(select, states)))
+    return True
 
 
 def attend(module, query, key, value, attention_mask, dropout=0.0, **_):

@@ -30,10 +30,17 @@ class Model(nn.Module):
     def __init__(self, config, spec):
         super().__init__()
         self.filler = encoder.build(AutoModelForMaskedLM, config, spec.encoder)
+        self.positions = None  # of the masked tokens, (M,): the last layer and the head compute those alone
+        self.is_narrow = encoder.narrow(self.filler.base_model, self.select)
+
+    def select(self, states):
+        """The states of the masked tokens, (B, T, E) -> (M, E)."""
+        return states.flatten(0, 1)[self.positions]
 
     def forward(self, batch):
+        self.positions = batch.positions
         states = encoder.run(self.filler.base_model, batch).last_hidden_state
-        chosen = states.flatten(0, 1)[batch.positions]  # (M, E): the head computes the masked words alone
+        chosen = states if self.is_narrow else self.select(states)
         if hasattr(self.filler, "generator_predictions"):  # ELECTRA
             return self.filler.generator_lm_head(self.filler.generator_predictions(chosen))
         return (self.filler.predictions if hasattr(self.filler, "predictions") else self.filler.cls)(chosen)

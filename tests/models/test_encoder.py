@@ -112,6 +112,16 @@ def test_each_head_on_each_kind(kinds, kind, name):
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), key
 
 
+@pytest.mark.parametrize(("name", "tokens"), [("bert", 1), ("bert_LayerAtt", 1), ("bert_CNN", 12)])
+def test_the_last_layer_computes_the_tokens_that_are_used(encoder, name, tokens):
+    model = build_encoder(name, encoder)
+    found = []
+    for layer in model.embedding.body.encoder.layer[-2:]:
+        layer.intermediate.register_forward_hook(lambda _, inputs, output: found.append(output.shape[1]))
+    model(batch_of([12, 7]))
+    assert found == [12, tokens]
+
+
 def test_widths_follow_the_encoder(kinds):
     assert build_encoder("bert_RNN", kinds["Bert"]).lstm.forwards[1].hidden_size == 32
     assert build_encoder("bert_LayerAtt", kinds["Bert"]).scores.shape == (4,)
