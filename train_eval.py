@@ -98,7 +98,7 @@ def fit(run):
     if progress.finished:
         return progress
     start = time.monotonic()
-    fitting.fit(run.model, run.config, run.train, run.dev, run.seed, run.fingerprint["class_weight"])
+    fitting.fit(run.model, run.config, run.train, run.dev, run.seed, balanced=run.loss.class_weights is not None)
     progress.step = progress.epoch = 1
     tally = tally_of(run.train, Loss(run.loss.class_weights))
     for _, batch, logits in infer(run.model, run.train, RANK, RANKS):

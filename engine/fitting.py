@@ -21,8 +21,12 @@ SCALES = np.geomspace(0.1, 30, 200)  # among which the best one is chosen; valid
 
 
 @torch.no_grad()
-def fit(model, config, train, dev, seed, class_weight=None):
-    """Trains a `models.linear.Linear` on a split's Batches. dev: the Batches on which its scale is chosen."""
+def fit(model, config, train, dev, seed, balanced=False):
+    """Trains a `models.linear.Linear` on a split's Batches.
+
+    dev: the Batches on which its scale is chosen; balanced: whether the rows of a class have the same total weight as
+    all others.
+    """
     counts = count(train, model.num_classes, config.n_grams, words=config.words)
     keys, *found = n_grams_of(counts)
     model.build(keys)
@@ -32,6 +36,7 @@ def fit(model, config, train, dev, seed, class_weight=None):
     labels = train.labels[row_ids].cpu().numpy()
     model.cpu()
     weights, bias = model.table.weight.numpy()[:-1], model.bias.numpy()
+    class_weight = "balanced" if balanced else None
     present = np.flatnonzero(counts.class_rows)
     bias[:] = ABSENT
 

@@ -5,6 +5,7 @@ import torch
 from cli.console import duration
 from conftest import batches_of, inside, write_dataset
 from engine.losses import Loss
+from engine.predictor import Predict
 from train_eval import PATIENCE, default_eval_every, evaluate
 
 
@@ -68,3 +69,13 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path):
     assert done.returncode == 2
     assert "the loss is not a finite number at step" in done.stderr
     assert "lower --learning_rate" in done.stderr
+
+
+def test_balanced_classes_reach_a_linear_model(tmp_path):
+    rows = [("好天气", 0)] * 18 + [("坏天气", 1)] * 2 + [("天气", 0)] * 9 + [("天气", 1)] * 3
+    dataset = write_dataset(tmp_path / "d", ["好", "坏"], rows)
+    predicted = []
+    for flags in ((), ("--class_weight", "balanced")):
+        inside("run.py", "--model", "SVM", "--dataset", dataset, *flags, "--device", "cpu")
+        predicted.append(Predict("SVM", dataset=dataset, device="cpu").predict("天气"))
+    assert predicted == ["好", "坏"]

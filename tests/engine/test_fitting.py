@@ -21,11 +21,11 @@ def split(labels, num_tokens=30, length=6, seed=0):
     return batches_of(ids.ravel(), [length] * len(labels), np.array(labels, np.int32))
 
 
-def fitted(name, labels, num_classes, dev=None, class_weight=None, **settings):
+def fitted(name, labels, num_classes, dev=None, balanced=False, **settings):
     module = model_module(name)
     config, train = module.Config(**settings), split(labels)
     model = module.Model(config, DataSpec(num_classes, 30))
-    fitting.fit(model, config, train, dev or split(labels, seed=1), 1, class_weight)
+    fitting.fit(model, config, train, dev or split(labels, seed=1), 1, balanced)
     return model.requires_grad_(False).eval(), train
 
 
@@ -84,8 +84,8 @@ def test_balanced_classes_give_the_rare_one_more():
     labels = [0] * 90 + [1] * 10
     dev = split([0, 1] * 100, seed=1)
     found = []
-    for class_weight in (None, "balanced"):
-        model, _ = fitted("SVM", labels, 2, dev, class_weight)
+    for balanced in (False, True):
+        model, _ = fitted("SVM", labels, 2, dev, balanced)
         found.append((logits_of(model, dev).argmax(dim=1) == 1).sum())
     assert found[1] > found[0]
 
