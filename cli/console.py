@@ -84,6 +84,20 @@ def one_line(text):
     return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")
 
 
+def markdown_table(rows, padded=False):
+    """The lines of a Markdown table of these rows of texts, the first of which is the head.
+
+    The first column is aligned to the left, the others to the right. padded: pad the cells of a column to one width.
+    """
+    rows = [[one_line(cell).replace("\\", r"\\").replace("|", r"\|") for cell in row] for row in rows]
+    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
+    if padded:
+        widths = [max(map(len, column)) for column in zip(rule, *rows, strict=True)]
+        rows = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+        rule = [cell.rjust(width, "-") for cell, width in zip(rule, widths, strict=True)]
+    return ["| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:])]
+
+
 def excerpt(text, length=40):
     """The beginning of a text that may be long, for a message."""
     return text if len(text) <= length else text[:length] + "…"

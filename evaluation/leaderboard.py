@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.transforms import Bbox
 
+from cli.console import markdown_table
 from cli.files import replacing
 from evaluation import report
 from evaluation.hierarchical import f1_of_file
@@ -192,8 +193,7 @@ def table(rows):
         *(f"p against {name}" for name in rows[0]["against"]),
         *COSTS,
     ]
-    lines = [heads, ("---", *["---:"] * (len(heads) - 1)), *cells]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+    return markdown_table([heads, *cells])
 
 
 def _cells(row):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import ticker
 
-from cli.console import say
+from cli.console import markdown_table, say
 from cli.files import replacing
 from evaluation import report
 from evaluation.comparison import Comparison
@@ -79,12 +79,12 @@ def title_of(measure):
 def table(points):
     """A Markdown table, a line for each model."""
     counts = sorted({rows for of_model in points.values() for rows in of_model})
-    lines = [["rows", *(f"{rows:,}" for rows in counts)], ["---", *["---:"] * len(counts)]]
+    lines = [["rows", *(f"{rows:,}" for rows in counts)]]
     lines += [
         [model, *(percent(of_model[rows]) if rows in of_model else "–" for rows in counts)]
         for model, of_model in points.items()
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(markdown_table(lines))
 
 
 def draw(path, title, curves):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.console import echo, say
+from cli.console import echo, markdown_table, say
 from cli.files import replacing
 from evaluation.learning_curve import MARKERS, title_of
 from evaluation.report import figure_and_axes, save_figure
@@ -108,14 +108,6 @@ def percents(values):
     return " / ".join(f"{100 * value:.2f}" for value in values)
 
 
-def markdown(rows):
-    """The lines of a Markdown table of these rows of texts, the first of which is the head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return ["| " + " | ".join(line) + " |" for line in lines]
-
-
 def table(found):
     """The lines of a table: a row for each perturbation, a column for each model, the strengths between slashes."""
     measure, strengths, models = found["measure"], found["strengths"], found["models"]
@@ -126,7 +118,7 @@ def table(found):
         changed = " / ".join(f"{share:.0%}"[:-1] for share in values_of(first, "changed", name, strengths))
         values = [percents(values_of(model, measure, name, strengths)) for model in models.values()]
         rows.append([title_of_change(name), changed, *values])
-    return markdown(rows)
+    return markdown_table(rows, padded=True)
 
 
 def class_table(found, shown):
@@ -137,7 +129,7 @@ def class_table(found, shown):
     for i in shown:
         pairs = [(100 * before[i], 100 * now[i]) for before, now in zip(clean, after, strict=True)]
         rows.append([found["classes"][i], *("–" if np.isnan(a) else f"{a:.1f} → {b:.1f}" for a, b in pairs)])
-    return markdown(rows)
+    return markdown_table(rows, padded=True)
 
 
 def long_rows(found):

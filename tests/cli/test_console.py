@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from cli.console import boolean, excerpt, listing, number, reason
+from cli.console import boolean, excerpt, listing, markdown_table, number, reason
 
 
 def test_booleans():
@@ -30,3 +30,27 @@ def test_parts_of_messages():
     assert reason(ValueError("first\nsecond")) == "first"
     assert reason(KeyError()) == "KeyError"
     assert reason(FileNotFoundError(2, "No such file", "x")) == "No such file"
+
+
+ROWS = [["class", "A"], ["a|b", "1"], ["c\nd\re\t", "–"], ["f\\|", "23.45"]]
+
+
+@pytest.mark.parametrize(
+    ("padded", "lines"),
+    [
+        (False, ["| class | A |", "| --- | ---: |", r"| a\|b | 1 |", "| c d e  | – |", r"| f\\\| | 23.45 |"]),
+        (
+            True,
+            [
+                *("| class  | A     |", "| ------ | ----: |"),
+                *(r"| a\|b   | 1     |", "| c d e  | –     |", r"| f\\\|  | 23.45 |"),
+            ],
+        ),
+    ],
+)
+def test_cells_of_a_markdown_table_cannot_end_it(padded, lines):
+    assert markdown_table(ROWS, padded) == lines
+
+
+def test_a_padded_column_of_one_character_has_room_for_its_alignment():
+    assert markdown_table([["a", "b"]], padded=True) == ["| a   | b    |", "| --- | ---: |"]
