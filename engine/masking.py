@@ -10,8 +10,9 @@ What is masked together, in the three ways of `--masking`:
   masked tokens become [MASK], not similar words, which need a table of word vectors; there is no second task (the order
   of sentences), since a text is a line.
 
-With `word` and `ngram` each row has its share of masked tokens, rounded up or down at random. In a headline these are
-only three: an n-gram that does not fit becomes shorter.
+With `word` and `ngram` each row has its share of masked words, rounded up or down at random, at least one. In a
+headline these are only two: an n-gram that does not fit becomes shorter. So that all words are masked equally often,
+the n-grams of a row start at a random word, and one that reaches the end of the row continues at its beginning.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ from text.truncation import Truncation
 
 MASKED, SWAPPED = 0.8, 0.9  # of the chosen tokens 80 % are masked, 10 % swapped, and 10 % stay
 LONGER = (0.4, 0.7, 0.9)  # the probabilities of an n-gram of at most 1, 2 and 3 words
-CHOICE, FATE, SWAP, LAST, LENGTH = range(5)  # purposes of random numbers
+CHOICE, FATE, SWAP, LAST, LENGTH, TURN = range(6)  # purposes of random numbers
 
 
 class MaskedBatches(Batches):
@@ -73,23 +74,28 @@ class MaskedBatches(Batches):
             return solid & ((drawn < share) | (drawn == drawn.min(axis=1, keepdims=True)))
         starts = solid.copy()
         starts[:, 2:] &= ends[:, 1:-1]
-        words = _last(starts)
-        units = _last(self.n_grams(starts, positions)) if self.config.masking == NGRAM else words
-        drawn = np.where(solid, np.take_along_axis(self.draw(positions, CHOICE), units, axis=1), 2.0)
-        ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1)  # of the tokens, unit by unit, in random order
-        earlier = np.take_along_axis(ranks, words, axis=1)  # tokens that come before a word
-        keys = words + positions.shape[1] * np.arange(len(words))[:, None]
-        sizes = np.bincount(keys[solid], minlength=keys.size)[keys]
-        luck = np.take_along_axis(self.draw(positions, LAST), words, axis=1)
-        return solid & ((earlier == 0) | (earlier + luck * sizes < share * (lengths[:, None] - 2)))
+        counts = starts.sum(axis=1, keepdims=True)  # of words
+        # the place of each token's word, counted from a random word of the row: all words have the same probability
+        turn = (self.draw(positions[:, :1], TURN) * counts).astype(np.int64)
+        places = (starts.cumsum(axis=1) - 1 - turn) % np.maximum(counts, 1)
+        words = np.zeros((len(counts), counts.max(initial=1)), np.int64)  # by place, the position of the first token
+        words[starts.nonzero()[0], places[starts]] = positions[starts]
+        drawn = self.draw(words, CHOICE)
+        if self.config.masking == NGRAM:
+            drawn = np.take_along_axis(drawn, self.n_grams(words), axis=1)
+        drawn[np.arange(words.shape[1]) >= counts] = 2.0
+        ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1)  # of the words, n-gram by n-gram, in random order
+        budget = np.maximum(share * counts + self.draw(positions[:, :1], LAST), 1)
+        return solid & (np.take_along_axis(ranks, places, axis=1) + 1 <= budget)
 
-    def n_grams(self, starts, positions):
-        """Of the starts of words those at which an n-gram starts, (B, T) bool: a row is n-grams one after the other."""
-        lengths = 1 + np.searchsorted(LONGER, self.draw(positions, LENGTH), side="right")
-        firsts, left = np.zeros_like(starts), np.zeros(len(starts), np.int64)  # words that the n-gram still takes
-        for column in range(starts.shape[1]):
-            firsts[:, column] = starts[:, column] & (left == 0)
-            left = np.where(firsts[:, column], lengths[:, column], left) - starts[:, column]
+    def n_grams(self, words):
+        """The place at which each word's n-gram starts, (B, W): a row is n-grams one after the other."""
+        lengths = 1 + np.searchsorted(LONGER, self.draw(words, LENGTH), side="right")
+        firsts, left = np.zeros_like(words), np.zeros(len(words), np.int64)  # words that the n-gram still takes
+        for place in range(words.shape[1]):
+            begins = left == 0
+            firsts[:, place] = np.where(begins, place, firsts[:, place - 1])
+            left = np.where(begins, lengths[:, place], left) - 1
         return firsts
 
     def draw(self, positions, purpose):
@@ -99,8 +105,3 @@ class MaskedBatches(Batches):
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
-
-
-def _last(starts):
-    """The column of the last start up to each column, (B, T); 0 if there is none."""
-    return np.maximum.accumulate(starts * np.arange(starts.shape[1]), axis=1)
