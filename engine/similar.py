@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from cli.console import UserError, say
+from cli.files import shown
 from engine.batches import Batches, infer
 from engine.fitting import feature_matrix
 from models import LINEAR
@@ -39,7 +40,8 @@ class Similar:
         data, start = Path(directory) / "data", time.monotonic()
         self.path, self.predictor, self.count = data / "train.txt", predictor, count
         if not self.path.exists():
-            raise UserError(f"--similar needs the training rows, but {self.path} is missing; add --dataset DATASET")
+            where = f"--checkpoint {shown(predictor.path)} --dataset DATASET"
+            raise UserError(f"--similar needs the training rows, but {shown(self.path)} is missing; use {where}")
         best = int(np.argmax(predictor.saved.shares))
         self.member, self.vocabulary = predictor.saved.members[best], predictor.vocabularies[best]
         self.inputs, self.layer = threading.local(), None  # of the last layer, and the layer: several threads predict

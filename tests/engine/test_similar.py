@@ -1,6 +1,7 @@
 """Similar rows: the training rows that are alike are named, and the same text is known as such."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -88,9 +89,22 @@ def test_predict_prints_them(trained_svm, tmp_path):
     line = json.loads(inside("predict.py", *flags, "--format", "jsonl").stdout.splitlines()[0])
     assert [row["same"] for row in line["similar"]] == [True, False]
     assert f"{line['similar'][1]['text']}" in first[4]
-    done = inside("predict.py", *flags, "--dataset", tmp_path, check=False)
-    path = tmp_path / "data" / "train.txt"
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (
-        2,
-        f"predict.py: --similar needs the training rows, but {path} is missing; add --dataset DATASET",
-    )
+
+
+def test_the_message_about_missing_training_rows_has_a_command_that_works(trained_svm, tmp_path):
+    moved = tmp_path / "out" / "saved_dict" / "SVM.ckpt"
+    moved.parent.mkdir(parents=True)
+    shutil.copy(trained_svm / "saved_dict" / "SVM.ckpt", moved)
+    similar = ("--device", "cpu", "--similar", 1, TEXTS[0])
+    for flags in (
+        ("--checkpoint", moved),
+        ("--dataset", tmp_path / "out"),
+        ("--checkpoint", moved, "--dataset", tmp_path),
+    ):
+        directory = tmp_path if len(flags) == 4 else tmp_path / "out"
+        done = inside("predict.py", *flags, *similar, check=False)
+        message = f"--similar needs the training rows, but {directory / 'data' / 'train.txt'} is missing"
+        advice = f"--checkpoint {moved} --dataset DATASET"
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"predict.py: {message}; use {advice}")
+    done = inside("predict.py", *advice.replace("DATASET", str(trained_svm)).split(), *similar)
+    assert "same text, train.txt:1, " in done.stdout
