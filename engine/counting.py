@@ -10,6 +10,7 @@ from engine.losses import Loss
 from models.counts import BLOCK, MOST_ROWS, Counter
 from models.evidence import Evidence
 from models.tables import keys_of
+from text.rows import drawn
 
 CALIBRATION_ROWS = 5_000  # training rows that the evidence is calibrated on, at most,
 CALIBRATION_PAIRS = 2_000_000  # and pairs of a row and a class
@@ -79,7 +80,7 @@ def calibrate(evidence, batches, seed):
     The rows are those of the training split, each left out of the counts. A smoothing of 0 is chosen here.
     """
     most = min(CALIBRATION_ROWS, CALIBRATION_PAIRS // len(evidence.bias))
-    rows = np.random.default_rng(seed).permutation(len(batches.lengths))[:most]
+    rows = drawn(len(batches.lengths), most, seed)
     smoothings, found = [evidence.smoothing] if evidence.smoothing else SMOOTHINGS, []
     evidence.train()
     for evidence.smoothing in smoothings:  # the features of one at a time: with many classes they take gigabytes

@@ -13,6 +13,7 @@ from cli.console import say
 from engine.counting import count
 from engine.losses import Loss
 from models.linear import n_grams_of
+from text.rows import drawn
 
 ABSENT = -10.0  # the decision value of a class without training rows
 TOLERANCE = 0.01  # of the solver: with scikit-learn's 0.0001 the accuracy is the same, after several times the time
@@ -84,7 +85,7 @@ def feature_matrix(model, batches):
 
 def best_scale(model, batches, seed):
     """The factor of a model's logits with the lowest loss on a split's Batches."""
-    rows = np.random.default_rng(seed).permutation(len(batches.lengths))[:CALIBRATION_ROWS]
+    rows = drawn(len(batches.lengths), CALIBRATION_ROWS, seed)
     parts = [batches.cut(row_ids) for row_ids in batches.by_length(rows)]
     logits = torch.cat([model(batch) for batch in parts])
     labels = torch.cat([batch.labels for batch in parts])

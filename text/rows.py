@@ -42,6 +42,14 @@ def sample_of(row_ids, most):
     return row_ids if len(row_ids) <= most else np.sort(np.random.default_rng(0).choice(row_ids, most, replace=False))
 
 
+def drawn(total, most, seed):
+    """The ids of all of `total` rows, or of a random sample of `most` of them, in random order."""
+    rng = np.random.default_rng(seed)
+    if total <= max(most, BLOCK):  # the draw of earlier versions, so that a seed gives the same model
+        return rng.permutation(total)[:most]
+    return rng.choice(total, most, replace=False)  # a permutation of 100 million ids takes 800 MB
+
+
 def offsets_of(lengths):
     """The offsets of rows of these lengths, (N,) -> (N + 1,)."""
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
