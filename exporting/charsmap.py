@@ -5,15 +5,27 @@ the texts that take their place. In a double array the node after a byte is at t
 a node has the byte in its lowest 8 bits, then a bit that says that a leaf follows, and from bit 10 on its index XOR its
 base. A leaf has the position of the text.
 
-The library looks up graphemes: a combining mark after such a character is lost if both take less than 6 bytes.
+The library looks up graphemes of less than 6 bytes by their first character, and so loses a combining mark after it.
+A `NOTHING` before each mark makes it a grapheme of its own. Aliases read no `NOTHING`, thus all are removed afterwards.
 """
 
 import struct
+
+from tokenizers import Regex
+from tokenizers.normalizers import Precompiled, Replace
 
 from text.aliases import NOTHING
 
 LEAF, HAS_LEAF, BASE = 1 << 31, 1 << 8, 10  # of a leaf; of the node before it; the first bit of its base
 BYTES = 256
+# marks, also of a later Unicode, and other characters that belong to the one before: sounds, skin tones, tags
+MARKS = r"[\p{M}\p{Cn}\x{0E33}\x{0EB3}\x{FF9E}\x{FF9F}\x{1F3FB}-\x{1F3FF}\x{E0020}-\x{E007F}]"
+
+
+def normalizers_of(pairs):
+    """The normalizers that read a text as the aliases in a string of pairs say, to be applied one after the other."""
+    separate = Replace(Regex(rf"(?!\A)(?={MARKS})"), NOTHING)  # the library cannot insert before the first character
+    return [separate, Precompiled(charsmap_of(pairs)), Replace(NOTHING, "")]
 
 
 def charsmap_of(pairs):
@@ -33,12 +45,10 @@ def charsmap_of(pairs):
 
 def double_array(trie):
     """The units of a trie, a dict of dicts by bytes in which 0 has a number, with one for any byte after each node."""
-    units, used, waiting, first = [0] * BYTES, {0}, [(0, trie)], 1
+    units, used, waiting, base = [0] * BYTES, {0}, [(0, trie)], 0
     while waiting:
         index, node = waiting.pop()
-        while first in used:
-            first += 1
-        base = first ^ min(node)
+        base += 1  # each node has its own, otherwise it would have the children of another one
         while any(base ^ byte in used for byte in node):
             base += 1
         units += [0] * (base - len(units) + BYTES)

@@ -10,12 +10,12 @@ import shutil
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.normalizers import Precompiled, Sequence
+from tokenizers.normalizers import Sequence
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from cli.console import UserError
-from exporting.charsmap import charsmap_of
+from exporting.charsmap import normalizers_of
 from exporting.modeling_text_classifier import TextClassifierConfig, TextClassifierForSequenceClassification
 from exporting.plain_data import calibration_content, n_gram_tensors
 from models.encoder_files import hush
@@ -137,7 +137,7 @@ def write_tokenizer(classifier, directory):
     tokenizer = Tokenizer.from_str(vocabulary.content["tokenizer"])
     if vocabulary.aliases:
         own = [tokenizer.normalizer] if tokenizer.normalizer else []
-        tokenizer.normalizer = Sequence([Precompiled(charsmap_of(vocabulary.aliases.pairs)), *own])
+        tokenizer.normalizer = Sequence([*normalizers_of(vocabulary.aliases.pairs), *own])
     ids = {name: getattr(vocabulary, name) for name in ("cls", "sep", "pad", "unk", "mask")}
     names = {name: tokenizer.id_to_token(i) for name, i in ids.items()}
     tokenizer.post_processor = TemplateProcessing(
