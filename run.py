@@ -86,6 +86,34 @@ def read_vectors(args, config, vocabulary):
     return weights, digest_of(path)[:16]
 
 
+def read(args):
+    """The Config of a run's flags, and the Dataset that it is for."""
+    config = limit_evidence(config_of(args, model_module(args.model).Config), len(classes_of(args.dataset)))
+    known = args.warm_start and args.warm_start.saved.vocabulary
+    texts = (args.word, args.segmenter, args.max_vocab, known, config.words > 0, args.augment)
+    return config, read_dataset(args.dataset, None, *texts)
+
+
+def fit_to_dataset(args, config, dataset):
+    """The Config for a Dataset, and what `read_vectors` returns for it."""
+    config = fit_to_rows(fit_to_vocabulary(config, dataset.vocabulary), dataset.train.rows)
+    weights, digest = read_vectors(args, config, dataset.vocabulary)
+    if weights is not None:
+        config = dataclasses.replace(config, embed=weights.shape[1])
+    return config, weights, digest
+
+
+def build(args, config, dataset, weights, batches):
+    """The model of a run and its Config. weights: the vectors, or None; batches: of the training split."""
+    torch.manual_seed(args.seed)
+    model = model_module(args.model).Model(config, DataSpec(len(dataset.classes), len(dataset.vocabulary)))
+    if weights is not None:
+        model.embedding.load(weights)
+    if args.warm_start:
+        return args.warm_start.continued(model, config, dataset, batches), config
+    return add_evidence(model, config, batches, len(dataset.classes), args.seed)
+
+
 def targets_of(args, dataset):
     """The `distillation.Targets` that the teachers give, None without any."""
     if not args.teacher:
@@ -100,32 +128,18 @@ def main():
     check_distillation_flags(args)
     start = time.monotonic()
     compute = Compute.of(args)
-    config = config_of(args, model_module(args.model).Config)
     args.dataset = Path(args.dataset or default_dataset())
     check_init_flags(args, {"paper": False, "embedding": None})
-    known = args.warm_start and args.warm_start.saved.vocabulary
-    config = limit_evidence(config, len(classes_of(args.dataset)))
     echo("Loading data...")
-    texts = (args.word, args.segmenter, args.max_vocab, known, config.words > 0, args.augment)
-    dataset = read_dataset(args.dataset, None, *texts)
+    config, dataset = read(args)
     dataset, of_start = start_on(args, dataset)
-    classes, vocabulary, hierarchy = dataset.classes, dataset.vocabulary, hierarchy_of(args, dataset)
+    vocabulary, hierarchy = dataset.vocabulary, hierarchy_of(args, dataset)
     echo(f"Vocab size: {len(vocabulary)}")
-    config = fit_to_rows(fit_to_vocabulary(config, vocabulary), dataset.train.rows)
-    weights, digest = read_vectors(args, config, vocabulary)
-    if weights is not None:
-        config = dataclasses.replace(config, embed=weights.shape[1])
+    config, weights, digest = fit_to_dataset(args, config, dataset)
     with training(compute.device, Output(args.output or args.dataset, args.model)):
         targets = targets_of(args, dataset)
-        torch.manual_seed(args.seed)
-        model = model_module(args.model).Model(config, DataSpec(len(classes), len(vocabulary)))
-        if weights is not None:
-            model.embedding.load(weights)
         batches = dataset.batches("train", config, compute.device)
-        if args.warm_start:
-            model = args.warm_start.continued(model, config, dataset, batches)
-        else:
-            model, config = add_evidence(model, config, batches, len(classes), args.seed)
+        model, config = build(args, config, dataset, weights, batches)
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         say(f"Device: {describe_device(compute.device)}")
         model, updates = model.to(compute.device), None
@@ -134,7 +148,7 @@ def main():
             updates = Updates(optimizers, warmup_and_decay(0.0), accumulate=args.accumulate)
         fingerprint = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
         fingerprint |= of_start
-        classifier = Classifier(args.model, config, classes, vocabulary, None, model)
+        classifier = Classifier(args.model, config, dataset.classes, vocabulary, None, model)
         run = run_of_classifier(args, compute, classifier, dataset, hierarchy, updates, fingerprint)
         train_and_test(targets.apply(run, vocabulary) if targets else run, dataset, train if updates else fit)
 

@@ -20,15 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.networks import Training
+from benchmarks.networks import Training, built
 from cli.console import Parser, echo
 from cli.device_flags import add_device_flags
 from cli.files import peak_memory
 from engine import fitting
 from engine.device import Compute, keep_memory
-from models import LINEAR, NETWORKS, model_module
-from models.base import DataSpec, add_config_flags, config_of
-from utils import fit_to_rows, fit_to_vocabulary, read_dataset
+from models import LINEAR, NETWORKS
 
 SECONDS, STEPS = 3.0, 30  # of training that is measured, after a first step: the shorter of the two
 
@@ -72,12 +70,14 @@ def measure(directory, name, options, device, amp):
     start = time.perf_counter()
     keep_memory()  # as `engine.runs.training` does
     compute = Compute.of(SimpleNamespace(device=device, amp=amp, compile=False))
-    dataset = read_dataset(directory, marks_words=True)
     if name in LINEAR:
-        step = linear(dataset, name, options, compute)
-        return {"start": time.perf_counter() - start - step, "step": step, "epoch": step, "memory": peak_memory()}
-    training = Training(name, dataset, directory, compute, options)
-    first, steps = time.perf_counter() - start, -(-len(dataset.train.labels) // training.config.batch_size)
+        model, config, dataset, batches = built(name, directory, compute, options)
+        first, begin = time.perf_counter() - start, time.perf_counter()
+        fitting.fit(model, config, batches, dataset.batches("dev", config, compute.device), seed=1)
+        step = time.perf_counter() - begin
+        return {"start": first, "step": step, "epoch": step, "memory": peak_memory()}
+    training = Training(name, directory, compute, options)
+    first, steps = time.perf_counter() - start, -(-len(training.batches.lengths) // training.config.batch_size)
     run, done, begin = training.steps(), 0, time.perf_counter()
     next(run)
     step, begin = time.perf_counter() - begin, time.perf_counter()
@@ -86,18 +86,6 @@ def measure(directory, name, options, device, amp):
         done += 1
     step = (time.perf_counter() - begin) / done if done else step
     return {"start": first, "step": step, "epoch": step * steps, "memory": peak_memory()}
-
-
-def linear(dataset, name, options, compute):
-    """Trains a linear model; returns the seconds."""
-    start, module, parser = time.perf_counter(), model_module(name), Parser()
-    add_config_flags(parser, module.Config)
-    config = fit_to_vocabulary(config_of(parser.parse_args(options), module.Config), dataset.vocabulary)
-    config = fit_to_rows(config, dataset.train.rows)
-    model = module.Model(config, DataSpec(len(dataset.classes), len(dataset.vocabulary)))
-    train, dev = (dataset.batches(split, config, compute.device) for split in ("train", "dev"))
-    fitting.fit(model, config, train, dev, seed=1)
-    return time.perf_counter() - start
 
 
 def main():

@@ -13,7 +13,6 @@ prints a JSON object a line with `model`, `train_rows_per_s`, `predict_rows_per_
 
 from cli.start import run_script
 
-import dataclasses
 import json
 import random
 import shutil
@@ -28,44 +27,45 @@ from types import SimpleNamespace
 import torch
 from torch.profiler import profile
 
+import run
 from benchmarks.hardware import operations, product_rate
 from cli.console import Parser, echo
 from cli.device_flags import add_device_flags
-from engine.counting import add_evidence
 from engine.device import Compute, autocast, keep_memory, pick_device, precision
 from engine.int8 import Int8Products
 from engine.losses import Loss, Tally
 from engine.optimizers import make_optimizers
 from engine.runs import Updates
 from models import NETWORKS, model_module
-from models.base import DataSpec, add_config_flags, config_of
-from text import vectors
+from models.base import add_config_flags
 from text.labelled import LabelledFile, read_classes
 from text.vocabulary import TokenCounter
 from train_eval import take_step
-from utils import fit_to_rows, fit_to_vocabulary, read_dataset
+from utils import read_dataset
 
 SECONDS, TURNS, SHOWN = 2.0, 3, 15
+
+
+def built(name, path, compute, options):
+    """The model that run.py trains with these flags for hyper-parameters, its Config, the Dataset and its Batches."""
+    parser = Parser()
+    add_config_flags(parser, model_module(name).Config)
+    parser.parse_args(options)  # other flags would have no effect
+    own = ["--embedding", "random"] if "--embed" in options else []
+    args = run.parse_args(["--model", name, "--dataset", str(path), *own, *options])
+    config, dataset = run.read(args)
+    config, weights, _ = run.fit_to_dataset(args, config, dataset)
+    batches = dataset.batches("train", config, compute.device)
+    model, config = run.build(args, config, dataset, weights, batches)
+    return model.to(compute.device), config, dataset, batches
 
 
 class Training:
     """A network's training steps, and predictions of its training rows."""
 
-    def __init__(self, name, dataset, path, compute, options):
-        parser = Parser()
-        add_config_flags(parser, model_module(name).Config)
-        config = config_of(parser.parse_args(options), model_module(name).Config)
-        config = fit_to_rows(fit_to_vocabulary(config, dataset.vocabulary), dataset.train.rows)
-        found = vectors.find(path, None) if config.takes_vectors and "--embed" not in options else None
-        if found:
-            config = dataclasses.replace(config, embed=vectors.load(found, dataset.vocabulary, 1).shape[1])
-        torch.manual_seed(1)
-        spec = DataSpec(len(dataset.classes), len(dataset.vocabulary))
-        self.batches = dataset.batches("train", config, compute.device)
-        model = model_module(name).Model(config, spec)
-        model, self.config = add_evidence(model, config, self.batches, len(dataset.classes), 1)
-        self.model = model.to(compute.device)
-        updates = Updates(make_optimizers(self.model, config.learning_rate))
+    def __init__(self, name, path, compute, options):
+        self.model, self.config, _, self.batches = built(name, path, compute, options)
+        updates = Updates(make_optimizers(self.model, self.config.learning_rate))
         self.run = SimpleNamespace(model=self.model, updates=updates, compute=compute, loss=Loss())
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp == "fp16")
         self.tally = Tally(compute.device, Loss())
@@ -178,13 +178,12 @@ def main():
     other = other_rates(args.beside, args.dataset, args.models[0]).get("load_rows_per_s") if args.beside else None
     for how, rows in zip(("encoded", "into the cache", "out of it"), reading_rates(args.dataset), strict=True):
         echo(f"read, {how:14} {rows:12,.0f} rows/s" + (f" ({rows / other:.1f} x {other:,})" if other else ""))
-    dataset = read_dataset(args.dataset, marks_words=True)
     fastest = product_rate(compute)
     kind = "float32" if compute.amp == "off" else compute.amp
     echo(f"products in {kind}: {fastest / 1e9:,.0f} GFLOP/s, of which the rates below use")
     keep_memory()  # as `engine.runs.training` does
     for name in args.models:
-        training = Training(name, dataset, args.dataset, compute, args.options)
+        training = Training(name, args.dataset, compute, args.options)
         if args.profile:
             echo(name)
             show_profile(training)
