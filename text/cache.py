@@ -23,16 +23,16 @@ from typing import NamedTuple
 import numpy as np
 from platformdirs import user_cache_path
 
-from cli.console import LOCAL_RANK, UserError, reason, say
+from cli.console import UserError, reason, say
 from cli.files import digest_of
 from text.digests import META, SMALL, Digests, is_damaged, verify_later
 from text.files import read_json
+from text.one_builder import one_builder
 from text.rows import Rows
 
 FORMAT = 3  # of an entry
 KEPT = 4  # entries of a split: a run with other flags may follow
 STALE = 86400  # seconds after which what an interrupted process left is removed
-PATIENCE = 600  # seconds that a rank waits for another one that writes nothing
 NAME = "chinese-text-classification"
 
 
@@ -54,18 +54,20 @@ def cached(path, key, fill, dataset=None, stem=None):
     dataset, stem: the dataset's directory and the first part of the entry's name, by default those of the file.
     key: all that decides the entry except the file's content, as JSON. fill: writes the arrays to a Draft and returns
     a dict with the file's `digest`, the messages `notes`, which are printed each time, and more. Of several processes
-    on a machine the first one makes the entry, the others wait.
+    one makes the entry and the others wait, see `text.one_builder`.
     Raises UserError if it cannot be written, and whatever `fill` raises.
     """
     stem = stem or path.stem
     name = functools.partial(_name, stem, key)
     folders = _folders(dataset or path.parent.parent)
-    if LOCAL_RANK:
-        return _wait(path, folders, stem, name(digest_of(path)))
-    known = any(entry for folder in folders for entry in folder.glob(f"{stem}-*/{META}"))
-    entry = _find(folders, name(digest_of(path))) if known else None
-    if entry is None:
-        entry = _build(path, folders, stem, name, fill)
+    digest = functools.cache(functools.partial(digest_of, path))
+
+    def find():
+        known = any(entry for folder in folders for entry in folder.glob(f"{stem}-*/{META}"))
+        return _find(folders, name(digest())) if known else None
+
+    with one_builder(path, folders, stem, name(None), find) as entry:
+        entry = entry or _build(path, folders, stem, name, fill)
     if entry.unverified:
         verify_later(entry.directory, path.name, entry.unverified)
     for note in entry.meta["notes"]:
@@ -176,20 +178,6 @@ def _prune(folder, stem):
     drafts = [path for path in found if re.fullmatch(rf"{re.escape(stem)}-[0-9a-f]{{12}}\.tmp", path.name)]
     for directory in [*entries[KEPT:], *(draft for draft in drafts if age(draft) > STALE)]:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _wait(path, folders, stem, name):
-    """The Entry that the machine's first process makes."""
-    seen, since = None, time.monotonic()
-    while (entry := _find(folders, name)) is None:
-        with contextlib.suppress(OSError):  # they are moved at the end
-            files = [file for folder in folders for file in folder.glob(f"{stem}-*.tmp/*")]
-            sizes = [(file, file.stat().st_size) for file in files]
-            seen, since = sizes, since if sizes == seen else time.monotonic()
-        if time.monotonic() - since > PATIENCE:
-            raise UserError(f"{path}: the process with LOCAL_RANK 0 has written nothing of it for {PATIENCE} seconds")
-        time.sleep(0.05)
-    return entry
 
 
 class Draft:

@@ -1,7 +1,6 @@
 import errno
 import os
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from cli.console import UserError
 from cli.files import digest_of
 from conftest import sample_rows, write_dataset
-from text import cache, labelled
+from text import cache, labelled, one_builder
 from text.cache import KEPT, Spool, cached
 from text.labelled import LabelledFile
 from text.rows import concatenate, texts_of
@@ -114,7 +113,8 @@ def test_a_damaged_entry_is_made_anew(path, name, damage):
     assert len(entries(path)) == 1
 
 
-def test_of_two_that_make_an_entry_the_slower_one_uses_the_other(path):
+def test_of_two_that_make_an_entry_the_slower_one_uses_the_other(path, monkeypatch):
+    monkeypatch.setattr(one_builder, "PATIENCE", 0)  # seconds that the second one waits for the first
     winner, loser = Filling(path), Filling(path, count=7)
 
     def fill(draft):
@@ -190,26 +190,6 @@ def test_old_entries_go(path):
     cached(path, {"seed": 1}, filling)
     assert filling.calls == KEPT + 2
     assert first.arrays["numbers"].tolist() == [0, 1, 2, 3, 4]
-
-
-def test_other_ranks_wait_for_the_first(path, monkeypatch):
-    filling, found = Filling(path), []
-    monkeypatch.setattr(cache, "LOCAL_RANK", 1)
-    waiting = threading.Thread(target=lambda: found.append(cached(path, {}, None)))
-    waiting.start()
-    waiting.join(0.2)
-    assert waiting.is_alive()
-    monkeypatch.setattr(cache, "LOCAL_RANK", 0)
-    cached(path, {}, filling)
-    waiting.join(10)
-    assert found[0].arrays["numbers"].tolist() == [0, 1, 2, 3, 4]
-
-
-def test_no_rank_waits_for_ever(path, monkeypatch):
-    monkeypatch.setattr(cache, "LOCAL_RANK", 1)
-    monkeypatch.setattr(cache, "PATIENCE", 0.1)
-    with pytest.raises(UserError, match=r"train.txt: the process with LOCAL_RANK 0 has written nothing of it for 0.1"):
-        cached(path, {}, None)
 
 
 def test_a_spool_gives_back_what_was_written(tmp_path):
