@@ -19,7 +19,7 @@ READMES = [ROOT / "README.md", ROOT / "README.en.md"]
 DIRECTORIES = [ROOT / name / "README.md" for name in ("THUCNews", "bert_pretrain", "ERNIE_pretrain")]
 PAGES = READMES + sorted((ROOT / "docs").glob("*.md"), key=lambda path: (path.stem.startswith("encoders"), path.name))
 NOT_RUN = {  # patterns of commands and programs, and why they are not run here; all others are
-    r"^(pip|ruff|tensorboard|curl|docker|kill) ": "another program",
+    r"^(pip|ruff|tensorboard|curl|docker|kill|time) ": "another program",
     r"serve\.py|127\.0\.0\.1:8000": "a server; the tests of serving run some",
     r"-m pytest": "these tests",
     r"^torchrun ": "several GPUs",
