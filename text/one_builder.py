@@ -1,7 +1,7 @@
 """An entry of the cache is built by one process at a time; the others wait for it, then use it.
 
-The lock is one of the operating system on a file, which ends with the process that holds it. It only saves work:
-processes that build the same entry do not disturb each other, so a process that cannot have a lock builds.
+The lock is a file lock of the operating system, which ends with the process that holds it. It only saves work:
+processes that build the same entry do not disturb each other, so a process builds too if no directory supports locks.
 """
 
 import contextlib
@@ -34,17 +34,17 @@ def one_builder(path, folders, stem, name, find):
             written, now = _written(folders, stem), time.monotonic()
             seen, since = written, since if written == seen else now
             if now - since > PATIENCE:
-                say(f"{path}: the other process has written nothing for {PATIENCE} seconds, it is read here too")
+                say(f"{path}: the other process has written nothing for {PATIENCE} seconds; this one reads it too")
                 break
             if now - start > NOTICE and not told:
-                say(f"{path}: another process reads it; waiting until its encoded rows can be used here too")
+                say(f"{path}: another process reads and encodes it; waiting for the result")
                 told = True
             time.sleep(POLL)
         yield entry or find()  # it may have been completed just before the lock was released
 
 
 def _acquire(locks, held):
-    """Whether this process may build: it has the first lock that can be had at all, or there is none."""
+    """Whether this process may build: it holds the first of the locks that work, or none of them works."""
     for lock in locks:
         try:
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +59,8 @@ def _acquire(locks, held):
 
 
 def _release(lock):
-    # A process that has opened this file before and locks it now notices that it has no name, and opens another one.
-    # Windows refuses to remove an open file; there the library removes it.
+    # Removed before the release: a process that has opened the file already and gets its lock then notices in filelock
+    # that the file has no name any more, and opens a new one. On Windows, which removes no open file, filelock does it.
     with contextlib.suppress(OSError):
         Path(lock.lock_file).unlink()
     lock.release()

@@ -41,7 +41,7 @@ except UserError as error:
     print(error)
 """
 NUMBERS = "[0, 1, 2, 3, 4]\n"
-WAITS = "{path}: another process reads it; waiting until its encoded rows can be used here too\n"
+WAITS = "{path}: another process reads and encodes it; waiting for the result\n"
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_what_fails_is_tried_again_by_those_that_wait(start, path):
 def test_nobody_waits_for_ever_for_a_process_that_writes_nothing(start, path):
     first = start_building(start)
     second = start_waiting(start, path, patience=0.5)
-    told = f"{path}: the other process has written nothing for 0.5 seconds, it is read here too\n"
+    told = f"{path}: the other process has written nothing for 0.5 seconds; this one reads it too\n"
     assert second.communicate("go on\n") == (f"builds\n{NUMBERS}", told)
     third = start()
     assert third.communicate() == (NUMBERS, "")
