@@ -30,7 +30,7 @@ from models.base import DataSpec, add_config_flags, config_of
 from models.mlm import TOKEN, Config, Model
 from pretrain_eval import make_optimizers
 from text.corpus import hold_out, read_corpus
-from text.wordpieces import check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
+from text.wordpiece_files import check_unknown, read_vocab_file, read_wordpieces, write_wordpieces
 from train_eval import finish, train
 
 # layers and width, after Turc et al. 2019, https://arxiv.org/abs/1908.08962, and BERT's base

@@ -34,7 +34,7 @@ from models.base import DataSpec, add_config_flags, config_of
 from models.encoder import fit_to_encoder
 from models.encoder_files import digest_of_weights, fits_weights, read_config, weights_file
 from pretrain_eval import freeze, make_optimizers
-from text.wordpieces import check_unknown, read_wordpieces
+from text.wordpiece_files import check_unknown, read_wordpieces
 from train_eval import train_and_test
 from utils import add_dataset_flag, fit_to_rows, read_dataset
 

@@ -26,7 +26,7 @@ from models.base import DataSpec
 from models.encoder import fit_to_encoder
 from models.encoder_files import read_config
 from pretrain_eval import make_optimizers
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
 from train_eval import take_step
 from utils import read_dataset
 

@@ -10,7 +10,7 @@ from cli.console import UserError, listing, reason
 from cli.files import digest_of
 from models.base import at_most
 from text.files import read_json
-from text.wordpieces import absent
+from text.wordpiece_files import absent
 
 MODEL_TYPES = ("bert", "ernie", "electra", "albert")  # RoBERTa-wwm and MacBERT are bert with other weights
 SIZES = {"vocab_size": 10**7, "hidden_size": 10**5, "num_hidden_layers": 1000, "num_attention_heads": 10**4}  # at most

@@ -20,7 +20,7 @@ from models.linear import n_grams_of
 from text.aliases import aliases_of
 from text.hierarchy import Hierarchy
 from text.vocabulary import Vocabulary
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
 
 CLASSES = ["商业/财经", "商业/房产", "股票"]
 SMALL = {

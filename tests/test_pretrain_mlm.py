@@ -12,7 +12,7 @@ import pretrain_run
 from cli.console import UserError
 from conftest import assert_mistaken, here, inside, pieces, sample_rows, script, write_encoder
 from test_run import KILL, interrupt
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
 
 FEW = ("--device", "cpu", "--batch_size", 32)
 

@@ -16,7 +16,7 @@ from test_run import KILL, interrupt, weights
 from text.augmentation import Augmentation
 from text.labelled import read_split
 from text.rows import spans_of
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
 from utils import read_dataset
 
 SMALL = ("--num_epochs", 1, "--embed", 16, "--device", "cpu")

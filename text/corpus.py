@@ -16,7 +16,8 @@ from cli.installation import version_of
 from text.cache import cached
 from text.files import blocks_of, decode
 from text.rows import Rows, codepoints, ids_dtype, offsets_of, text_of
-from text.wordpieces import SPECIAL, WordPieces, from_pieces
+from text.wordpiece_files import from_pieces
+from text.wordpieces import SPECIAL, WordPieces
 
 CHUNK = 1 << 20  # characters that are encoded together, which take some 300 MB
 SEGMENT = 1 << 16  # characters of a text that are encoded at once

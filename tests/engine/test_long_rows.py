@@ -14,7 +14,7 @@ from models.base import DataSpec
 from models.encoder_files import read_config
 from models.mlm import Config, Model
 from text.corpus import RowSpans
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
 
 SIZES = ("--num_epochs", 1, "--embed", 8, "--evidence", 0, "--device", "cpu", "--dropout", 0)
 SMALL = {

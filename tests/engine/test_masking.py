@@ -7,7 +7,7 @@ from engine.masking import NGRAM, TOKEN, MaskedBatches
 from models.mlm import MASKINGS, Config
 from text.corpus import RowSpans
 from text.rows import Rows, marked
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
 
 
 @pytest.fixture(scope="session")

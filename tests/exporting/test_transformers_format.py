@@ -21,7 +21,7 @@ from engine.predictor import Predict
 from exporting.safetensors_format import save_safetensors
 from models import model_module
 from models.evidence import with_evidence
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
 
 NAMES = ["财经", "房产", "股票"]
 TEXTS = [

@@ -33,7 +33,7 @@ from engine.thresholds import describe_label_thresholds, describe_threshold
 from text import vectors
 from text.labelled import read_split
 from text.vocabulary import Vocabulary
-from text.wordpieces import read_vocab_file, write_wordpieces
+from text.wordpiece_files import read_vocab_file, write_wordpieces
 
 FIXTURES = ROOT / "tests" / "fixtures"
 COMMON = ("--device", "cpu", "--amp", "off")

@@ -10,7 +10,8 @@ from conftest import pieces, sample_rows
 from text import corpus as module
 from text.corpus import Corpus, build_wordpieces, hold_out, read_corpus
 from text.rows import Rows, offsets_of
-from text.wordpieces import read_wordpieces
+from text.wordpiece_files import read_wordpieces
+from tokenised import rows_of
 
 TEXTS = [text for text, _ in sample_rows("train", set(range(10)), 300)]
 
@@ -27,10 +28,6 @@ def write_corpus(directory, texts=TEXTS):
     (directory / "a.txt").write_bytes(("\ufeff \n" + "".join(lines[:half])).encode())
     (directory / "b.txt.gz").write_bytes(gzip.compress("".join(lines[half:]).encode()))
     return [directory / "a.txt", directory / "b.txt.gz"]
-
-
-def rows_of(rows):
-    return [rows.ids[a:b].tolist() for a, b in zip(rows.offsets, rows.offsets[1:], strict=False)]
 
 
 def entries(directory):
@@ -150,7 +147,7 @@ def test_what_is_held_out_is_bounded(monkeypatch):
 
 def test_a_vocabulary_is_built_from_texts():
     texts = [*TEXTS, *["iPhone 2009"] * 3, "x" * 101, "x" * 101]
-    few, many = build_wordpieces(texts, 300), build_wordpieces(texts, 30000)
+    few, many = (build_wordpieces(texts, size) for size in (300, 30000))
     assert len(few) == 300
     assert few.pieces()[:5] == pieces()[:5]
     assert 0 < few.unknown(few.encode_texts(texts)) < 0.6
