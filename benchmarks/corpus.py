@@ -4,7 +4,7 @@
 
 The corpus is made of the dataset's training texts: the beginning of one and the end of another. It is read, its
 vocabulary is built, and it is encoded into DIR/cache. Then its encoded rows are repeated, so that the epoch is that of
-a corpus so many times as large, without the hours that encoding it takes; 100 batches of 128 rows are cut. Prints the
+a corpus so many times as large, without the time that encoding it takes; 100 batches of 128 rows are cut. Prints the
 seconds and the peaks of the process's memory: anonymous, and in pages of files, which the system takes back.
 """
 

@@ -15,14 +15,16 @@ from cli.files import digest_of
 from cli.installation import version_of
 from text.cache import cached
 from text.files import blocks_of, decode
-from text.rows import Rows, codepoints, ids_dtype, offsets_of, text_of
+from text.rows import Rows, codepoints, ids_dtype, offsets_of, parts_of
+from text.spans import gather_ordered, trim
+from text.stretches import Cutter
 from text.wordpiece_files import from_pieces
 from text.wordpieces import SPECIAL, WordPieces
 
-CHUNK = 1 << 20  # characters that are encoded together, which take some 300 MB
+CHUNK = 1 << 20  # characters that are encoded together, at most
 SEGMENT = 1 << 16  # characters of a text that are encoded at once
 LONGEST_WORD = 100  # characters: the tokenizer takes longer ones for unknown
-IDEOGRAPHS = 0x3400, 0x4DC0, 0x4E00, 0xA000  # ranges of Chinese characters, each of which is a word to the tokenizer
+NEWLINE, TAB = 10, 9
 MOST_WORDS = 1 << 20  # that are counted at a time
 DEV_SHARE, DEV_ROWS = 0.02, 10_000  # of the rows, for validation, and how many at most
 
@@ -110,8 +112,8 @@ def _build_vocabulary(paths, size, draft):
     with open(draft.directory / "counted", "wb", buffering=0) as progress:  # processes that wait see that it grows
 
         def chunks():
-            for chunk in _Chunks(paths):
-                yield "\n".join(segment for segment, _ in chunk)
+            for segments, _ in _Chunks(paths):
+                yield segments
                 progress.write(b".")
 
         vocabulary = build_wordpieces(chunks(), size)
@@ -126,8 +128,7 @@ def _encode(paths, vocabulary, limit, marks_words, draft):
     texts, chunks = draft.column("texts", np.int64), _Chunks(paths)
     pieces = unknown = rows = seen = 0
     last = -1  # the text of the last row
-    for chunk in chunks:
-        segments, is_first = map(list, zip(*chunk, strict=True))
+    for segments, is_first in chunks:
         part, counts = vocabulary.encode_split(segments, limit, marks_words)
         ids.append(part.ids)
         offsets.append(part.offsets)
@@ -147,64 +148,92 @@ def _encode(paths, vocabulary, limit, marks_words, draft):
 
 
 class _Chunks:
-    """The texts of a corpus up to their first tab, in lists of about `CHUNK` characters.
+    """The texts of a corpus up to their first tab, about `CHUNK` characters at a time.
 
-    An item is a segment of a text, and whether it is the text's first one. `blank` counts the lines without a text.
+    An item has segments of texts, a `Rows` of code points, and whether each is the first one of its text, (segments,).
+    `blank` counts the lines without a text.
     """
 
     def __init__(self, paths):
         self.paths, self.blank = paths, 0
 
     def __iter__(self):
-        chunk, size = [], 0
-        for text in self._texts():
-            self.blank += not text
-            for start in range(0, len(text), SEGMENT):
-                segment = text[start : start + SEGMENT]
-                chunk.append((segment, start == 0))
-                size += len(segment)
-                if size >= CHUNK:
-                    yield chunk
-                    chunk, size = [], 0
-        if chunk:
-            yield chunk
-
-    def _texts(self):
         for path in self.paths:
             lines = 0
             for block in blocks_of(path):
-                texts = decode(path, block, lines, advise=True).removesuffix("\n").split("\n")
-                lines += len(texts)
-                yield from (text.split("\t", 1)[0].strip() for text in texts)
+                codes = codepoints(decode(path, block, lines, advise=True).removesuffix("\n") + "\n")
+                ends = np.flatnonzero(codes == NEWLINE)
+                lines += len(ends)
+                texts = self._texts(codes, ends)
+                if len(texts.ids):
+                    yield from _segments(texts)
+
+    def _texts(self, codes, ends):
+        """The texts of lines that end at these code points, a `Rows`."""
+        starts, tabs = np.append(0, ends[:-1] + 1), np.append(np.flatnonzero(codes == TAB), len(codes))
+        starts, ends = trim(codes, starts, np.minimum(ends, tabs[np.searchsorted(tabs, starts)]))
+        solid = ends > starts
+        self.blank += np.count_nonzero(~solid)
+        return gather_ordered(codes, starts[solid], ends[solid])
+
+
+def _segments(texts):
+    """Texts, a `Rows`, as items of `_Chunks`."""
+    counts = -(-texts.lengths // SEGMENT)
+    text_ids = np.arange(len(counts)).repeat(counts)
+    index = np.arange(len(text_ids)) - offsets_of(counts)[text_ids]  # of a segment in its text
+    done, offsets = 0, np.append(texts.offsets[text_ids] + index * SEGMENT, len(texts.ids))
+    for part in parts_of(Rows(texts.ids, offsets), CHUNK):
+        first, done = done, done + len(part.offsets) - 1
+        yield part, index[first:done] == 0
 
 
 def build_wordpieces(texts, size):
     """The tokenizer of at most `size` pieces for an iterable of texts: its characters, then its most frequent words.
 
-    The memory is bounded: whenever there are too many words, the rarer half is only counted as characters.
-    (The library's own trainer gives the pieces other ids in each process.)
+    texts: each is a `Rows` of code points. The memory is bounded: whenever there are too many words, the rarer half is
+    only counted as characters. (The library's own trainer gives the pieces other ids in each process.)
     """
-    rules = BertWordPieceTokenizer()
-    words, pieces, counts = Counter(), Counter(), np.zeros(IDEOGRAPHS[-1], np.int64)
-    for text in texts:
-        codes = codepoints(text)
-        is_word = np.searchsorted(IDEOGRAPHS, codes, side="right") % 2 > 0  # of one character: counted without a loop
-        counts += np.bincount(codes[is_word], minlength=len(counts))
-        rest = text_of(np.where(is_word, ord(" "), codes))
-        found = rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(rest))
-        words.update(word for word, _ in found if len(word) <= LONGEST_WORD)
-        if len(words) > MOST_WORDS:
-            least = sorted(words.values())[len(words) // 2]
-            rare = {word: count for word, count in words.items() if count <= least}
-            _count_characters(rare, pieces)
-            for word in rare:
-                del words[word]
+
+    def codes_of(characters):
+        return [list(map(ord, "".join(cutter.words(character)))) for character in characters]
+
+    cutter = Cutter(BertWordPieceTokenizer(), codes_of)
+    stretches, pieces, counts = Counter(), Counter(), np.zeros(0x110000, np.int64)
+    for spans in texts:
+        codes, _, found = cutter.cut(spans)
+        codes = np.bincount(codes[codes >= 0])  # words of one character: counted without a loop
+        counts[: len(codes)] += codes
+        if max(map(len, found), default=0) > LONGEST_WORD:
+            found = [word for stretch in found for word in _words(cutter, stretch)]
+        stretches.update(found)
+        if len(stretches) > MOST_WORDS:
+            least = sorted(stretches.values())[len(stretches) // 2]
+            rare = Counter({stretch: count for stretch, count in stretches.items() if count <= least})
+            _count_characters(_count_words(cutter, rare), pieces)
+            for stretch in rare:
+                del stretches[stretch]
+    words = _count_words(cutter, stretches)
     _count_characters(words, pieces)
     pieces.update({chr(code): int(counts[code]) for code in np.flatnonzero(counts)})
     order = sorted(pieces, key=lambda piece: (-pieces[piece], piece))
     whole = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
     names = [*SPECIAL, *order, *(word for word in whole if words[word] > 1)][:size]
     return from_pieces("the corpus", names, {})
+
+
+def _words(cutter, stretch):
+    """The words of a stretch; the tokenizer takes longer ones than these for unknown."""
+    return [word for word in cutter.words(stretch) if len(word) <= LONGEST_WORD]
+
+
+def _count_words(cutter, stretches):
+    """The words in stretches, a dict of counts, as a Counter."""
+    words = Counter()
+    for stretch, count in stretches.items():
+        for word in _words(cutter, stretch):
+            words[word] += count
+    return words
 
 
 def _count_characters(words, pieces):

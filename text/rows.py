@@ -76,6 +76,15 @@ def concatenate(parts):
     return Rows(np.concatenate([part.ids for part in parts]), offsets_of(lengths))
 
 
+def parts_of(rows, size):
+    """Rows in parts of about `size` ids, at least one part, without a copy."""
+    marks = np.arange(size, len(rows.ids), size)
+    bounds = np.unique(np.append(np.searchsorted(rows.offsets, marks), len(rows.offsets) - 1))
+    for start, end in itertools.pairwise([0, *bounds.tolist()]):
+        offsets = rows.offsets[start : end + 1]
+        yield Rows(rows.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
 def marked(ids, marks):
     """Token ids with a mark each, 0 or 1, as one array."""
     return 2 * ids.astype(np.int32) + marks

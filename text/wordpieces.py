@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import itertools
 import re
 
 import numpy as np
@@ -11,12 +10,14 @@ from tokenizers import Tokenizer
 
 from cli.console import UserError, reason
 from text.aliases import Aliases, aliases_of, forms
-from text.rows import Rows, blocks, concatenate, ids_dtype, marked, offsets_of, spans_of, texts_of
+from text.rows import Rows, blocks, concatenate, ids_dtype, marked, offsets_of, parts_of, spans_of, texts_of
+from text.stretches import Pieces, can_cut, flattened
 from text.vocabulary import word_ends
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SPECIAL_NAME = re.compile(r"\[.+\]")  # of these and of unused ones
-CHUNK = 1 << 15  # texts that are tokenised together
+CHUNK = 1 << 20  # characters of texts that are encoded together
+FEW = 1 << 6  # characters that take less time as they are than cut
 LARGEST = 10**7  # size of a vocabulary
 
 
@@ -77,18 +78,26 @@ class WordPieces:
     def encode(self, spans):
         """Texts, a `Rows` of code points, as a `Rows` of ids; an empty text stays empty."""
         spans = self.aliases.read(spans) if self.aliases else spans
-        halves = spans.ids >> 11 == 0x1B  # of surrogate pairs, which the library does not accept
-        texts = texts_of(Rows(np.where(halves, ord("?"), spans.ids), spans.offsets) if halves.any() else spans)
-        parts = [self._encode(texts[start : start + CHUNK]) for start in range(0, max(1, len(texts)), CHUNK)]
+        parts = [self._frame(*self._pieces(part)[:2], part.lengths > 0) for part in parts_of(spans, CHUNK)]
         return concatenate(parts)
 
-    def _encode(self, texts):
-        encodings = self._batch(self.tokenizer.encode_batch_fast, texts)
-        return self._frame(*_flattened(encodings), np.fromiter(map(bool, texts), bool, len(texts)))
+    def _pieces(self, spans):
+        """The ids of texts' pieces, their number in each text, and the index of each one's first character."""
+        halves = spans.ids >> 11 == 0x1B  # of surrogate pairs, which the library does not accept
+        spans = Rows(np.where(halves, ord("?"), spans.ids), spans.offsets) if halves.any() else spans
+        if self._cut_pieces and len(spans.ids) > FEW:
+            return self._cut_pieces.of(spans)
+        ids, lengths, places = flattened(self._encodings(texts_of(spans)))
+        return ids, lengths, places + spans.offsets[:-1].repeat(lengths)
 
-    def _batch(self, function, texts):
+    @functools.cached_property
+    def _cut_pieces(self):
+        """The same for texts that are cut; None if those of this tokenizer cannot be."""
+        return Pieces(self.tokenizer, self._encodings) if can_cut(self.tokenizer) else None
+
+    def _encodings(self, texts):
         with _reporting("the tokenizer cannot encode", "fetch the encoder's files again"):
-            return function(texts, add_special_tokens=False)
+            return self.tokenizer.encode_batch(texts, add_special_tokens=False)
 
     def _frame(self, flat, lengths, framed, marks_words=False):
         """Rows of these lengths, with [CLS] before and [SEP] after those for which `framed` is true."""
@@ -105,36 +114,29 @@ class WordPieces:
         """A list of texts as a `Rows` of ids."""
         return self.encode(spans_of(texts))
 
-    def encode_split(self, texts, limit, marks_words=False):
+    def encode_split(self, spans, limit, marks_words=False):
         """Texts, of which none is empty, as rows of at most `limit` ids, and the number of rows of each text.
 
-        Each row has its own [CLS] and [SEP]. A text has no row if it has no pieces. marks_words: whether ids are
-        marked, as by `rows.marked`, where a word of jieba ends.
+        spans: a `Rows` of code points. Each row has its own [CLS] and [SEP]. A text has no row if it has no pieces.
+        marks_words: whether ids are marked, as by `rows.marked`, where a word of jieba ends.
         """
-        function = self.tokenizer.encode_batch if marks_words else self.tokenizer.encode_batch_fast  # without offsets
-        encodings = self._batch(function, texts)
-        flat, lengths = _flattened(encodings)
+        ids, lengths, places = self._pieces(spans)
         most = limit - 2
         counts = -(-lengths // most)
         text_ids = np.repeat(np.arange(len(lengths)), counts)
         starts = (np.arange(len(text_ids)) - np.repeat(np.cumsum(counts) - counts, counts)) * most
         sizes, framed = np.minimum(most, lengths[text_ids] - starts), np.ones(len(text_ids), bool)
-        if not marks_words:
-            return self._frame(flat, sizes, framed), counts
-        flat = marked(flat, self._word_ends(texts, encodings, flat, lengths))
-        return self._frame(flat, sizes, framed, marks_words=True), counts
+        ids = marked(ids, self._word_ends(spans, ids, places)) if marks_words else ids
+        return self._frame(ids, sizes, framed, marks_words), counts
 
-    def _word_ends(self, texts, encodings, flat, lengths):
+    def _word_ends(self, spans, ids, places):
         """Whether a word ends at each piece of texts, (pieces,): the word of jieba of the piece's first character.
 
         No word ends before a piece that begins with "##".
         """
-        spans = spans_of(texts)
         ends = word_ends(spans)
-        starts = (start for encoding in encodings for start, _ in encoding.offsets)
-        starts = np.fromiter(starts, np.int64, len(flat)) + spans.offsets[:-1].repeat(lengths)
-        words = (ends.cumsum(dtype=np.int64) - ends)[starts]
-        return np.append((words[1:] != words[:-1]) & ~self._continues[flat[1:]], [True] * bool(len(flat)))
+        words = (ends.cumsum(dtype=np.int64) - ends)[places]
+        return np.append((words[1:] != words[:-1]) & ~self._continues[ids[1:]], [True] * bool(len(ids)))
 
     @functools.cached_property
     def _continues(self):
@@ -151,13 +153,6 @@ class WordPieces:
         """Each id's piece, as a vocab.txt lists them; an id without a piece gets a unique name."""
         names = {i: token for token, i in self.tokenizer.get_vocab().items()}
         return [names.get(i, f"[unused id {i}]") for i in range(len(self))]
-
-
-def _flattened(encodings):
-    """The ids of encodings in one array, and the number of each."""
-    pieces = [encoding.ids for encoding in encodings]
-    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    return np.fromiter(itertools.chain.from_iterable(pieces), np.int32, lengths.sum()), lengths
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from models.base import DataSpec
 from models.encoder_files import read_config
 from models.mlm import Config, Model
 from text.corpus import RowSpans
+from text.rows import spans_of
 from text.wordpiece_files import read_wordpieces
 
 SIZES = ("--num_epochs", 1, "--embed", 8, "--evidence", 0, "--device", "cpu", "--dropout", 0)
@@ -52,7 +53,7 @@ def test_parts_of_few_tokens_train_as_the_whole_batch(long, tmp_path, monkeypatc
 def test_the_cost_of_pre_training_is_measured_on_the_masked_tokens_that_are_left(encoder):
     """Their positions beyond are left out."""
     vocabulary, config = read_wordpieces(encoder, len(pieces())), Config(pad_size=64)
-    rows, _ = vocabulary.encode_split(["央行下调存款准备金率" * 6], 64, True)
+    rows, _ = vocabulary.encode_split(spans_of(["央行下调存款准备金率" * 6]), 64, True)
     spans = RowSpans(rows, np.array([0]), np.array([1]))
     run = SimpleNamespace(
         model=Model(config, DataSpec(0, len(pieces()), read_config(encoder))), compute=Compute(torch.device("cpu"))

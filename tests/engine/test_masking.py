@@ -6,7 +6,7 @@ from conftest import pieces, sample_rows
 from engine.masking import NGRAM, TOKEN, MaskedBatches
 from models.mlm import MASKINGS, Config
 from text.corpus import RowSpans
-from text.rows import Rows, marked
+from text.rows import Rows, marked, spans_of
 from text.wordpiece_files import read_wordpieces
 
 
@@ -24,7 +24,7 @@ def batches_of(rows, vocabulary, seed=1, **settings):
 def masked(vocabulary, masking=TOKEN, seed=1, count=400, **settings):
     """Batches of the sample's headlines."""
     texts = [text for text, _ in sample_rows("train", set(range(10)), count)]
-    rows, _ = vocabulary.encode_split(texts, 64, masking != TOKEN)
+    rows, _ = vocabulary.encode_split(spans_of(texts), 64, masking != TOKEN)
     return batches_of(rows, vocabulary, seed, masking=masking, **settings)
 
 

@@ -1,17 +1,19 @@
 import gzip
 import os
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
+from tokenizers.implementations import BertWordPieceTokenizer
 
 from cli.console import UserError
 from conftest import pieces, sample_rows
 from text import corpus as module
 from text.corpus import Corpus, build_wordpieces, hold_out, read_corpus
-from text.rows import Rows, offsets_of
+from text.rows import Rows, offsets_of, spans_of
 from text.wordpiece_files import read_wordpieces
-from tokenised import rows_of
+from tokenised import ODD, rows_of
 
 TEXTS = [text for text, _ in sample_rows("train", set(range(10)), 300)]
 
@@ -50,7 +52,7 @@ def test_a_corpus_is_encoded_once(vocabulary, tmp_path, monkeypatch, capsys, mar
         assert corpus.texts.tolist() == list(range(len(TEXTS) + 1))
         assert corpus.unknown == vocabulary.unknown(vocabulary.encode_texts(TEXTS))
     if marks_words:
-        assert rows_of(first.rows) == rows_of(vocabulary.encode_split(TEXTS, 64, True)[0])
+        assert rows_of(first.rows) == rows_of(vocabulary.encode_split(spans_of(TEXTS), 64, True)[0])
 
 
 def test_another_corpus_is_another_entry(vocabulary, tmp_path):
@@ -84,7 +86,7 @@ def test_a_directory_that_cannot_be_written(vocabulary, tmp_path, monkeypatch):
 def test_the_vocabulary_is_in_the_entry(tmp_path, monkeypatch):
     paths = write_corpus(tmp_path)
     corpus = read_corpus(paths, 64, False, vocab_size=400)
-    assert corpus.vocabulary.content == build_wordpieces(TEXTS, 400).content
+    assert corpus.vocabulary.content == build_wordpieces([spans_of(TEXTS)], 400).content
     assert sorted(path.name for path in entries(tmp_path)[0].iterdir()) == [
         "meta.json",
         "rows.ids.npy",
@@ -106,6 +108,25 @@ def test_a_long_text_is_one_text(vocabulary, tmp_path, monkeypatch):
     corpus = read_corpus([tmp_path / "long.txt"], 8, False, vocabulary)
     assert corpus.texts.tolist() == [0, 1, 9, 10, 13, 14, 15]
     assert len(corpus.rows.ids) - 2 * 15 == 2 + 40 + 2 + 14 + 2 + 2
+
+
+def test_texts_are_what_comes_before_a_tab_without_white_space(vocabulary, tmp_path, capsys):
+    lines = [
+        "\ufeff 股票\t1\t2\r",
+        "",
+        "\t大涨",
+        "\u3000\x1c \r 股\t",
+        " a\x0b\r大涨 \t\t",
+        "\r",
+        "\t",
+        "房 产",
+        "\x85上市 \u2028 ",
+    ]
+    texts = [line.removeprefix("\ufeff").split("\t")[0].strip() for line in lines]
+    (tmp_path / "c.txt").write_bytes("\n".join(lines).encode())
+    corpus = read_corpus([tmp_path / "c.txt"], 64, False, vocabulary)
+    assert rows_of(corpus.rows) == rows_of(vocabulary.encode_texts(list(filter(None, texts))))
+    assert f"{texts.count('')} blank lines skipped" in capsys.readouterr().err
 
 
 def corpus_of(sizes):
@@ -147,7 +168,7 @@ def test_what_is_held_out_is_bounded(monkeypatch):
 
 def test_a_vocabulary_is_built_from_texts():
     texts = [*TEXTS, *["iPhone 2009"] * 3, "x" * 101, "x" * 101]
-    few, many = (build_wordpieces(texts, size) for size in (300, 30000))
+    few, many = (build_wordpieces([spans_of(texts)], size) for size in (300, 30000))
     assert len(few) == 300
     assert few.pieces()[:5] == pieces()[:5]
     assert 0 < few.unknown(few.encode_texts(texts)) < 0.6
@@ -157,9 +178,23 @@ def test_a_vocabulary_is_built_from_texts():
     assert len(many) < 3000
 
 
+def test_the_words_of_a_vocabulary_are_those_of_the_library():
+    rules, texts = (
+        BertWordPieceTokenizer(),
+        [*ODD, *ODD, *TEXTS, "ab" + "\u200b" * 120 + "\u0301 iPhone " * 2, "豈 ≠ İ İ ㎡㎡"],
+    )
+    found = [rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(text)) for text in texts]
+    words = Counter(word for words in found for word, _ in words if len(word) <= 100)
+    expected = Counter()
+    for word, count in words.items():
+        expected.update({character if i == 0 else f"##{character}": count for i, character in enumerate(word)})
+    whole = {word for word, count in words.items() if count > 1}
+    assert set(build_wordpieces([spans_of(texts)], 30000).pieces()[5:]) == expected.keys() | whole
+
+
 def test_a_vocabulary_of_more_words_than_are_counted(monkeypatch):
     """The words that are counted are bounded; characters are counted all the same."""
-    texts = [f"w{i} often w{i + 1} 股" for i in range(2000)]
+    texts = [spans_of([f"w{i} often w{i + 1} 股"]) for i in range(2000)]
     whole = build_wordpieces(texts, 30000).pieces()
     monkeypatch.setattr(module, "MOST_WORDS", 50)
     bounded = build_wordpieces(texts, 30000).pieces()

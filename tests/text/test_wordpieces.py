@@ -8,7 +8,7 @@ from cli.console import UserError
 from conftest import pieces, sample_rows
 from engine.batches import Batches
 from text.corpus import build_wordpieces
-from text.rows import Rows
+from text.rows import Rows, spans_of
 from text.truncation import Truncation
 from text.wordpiece_files import read_wordpieces
 from text.wordpieces import WordPieces
@@ -20,17 +20,27 @@ def vocabulary(encoder):
     return read_wordpieces(encoder, len(pieces()))
 
 
-def test_empty_texts_stay_empty_and_nothing_else(vocabulary):
-    rows = vocabulary.encode_texts(["", "甲", "\u200b", "", "\ud83d"])
-    assert rows.lengths.tolist() == [0, 3, 2, 0, 3]
+@pytest.mark.parametrize("more", [0, 99])
+def test_empty_texts_stay_empty_and_nothing_else(vocabulary, more):
+    rows = vocabulary.encode_texts(["", "甲", "\u200b", "", "\ud83d"] + ["甲"] * more)
+    assert rows.lengths.tolist() == [0, 3, 2, 0, 3] + [3] * more
     assert vocabulary.encode_texts([]).lengths.tolist() == []
 
 
-def test_many_texts(vocabulary, monkeypatch):
-    texts = [text for text, _ in sample_rows("test", set(range(10)), 50)]
+def test_texts_one_after_the_other(vocabulary, monkeypatch):
+    texts = ODD + [text for text, _ in sample_rows("test", set(range(10)), 50)]
     expected = rows_of(vocabulary.encode_texts(texts))
     monkeypatch.setattr("text.wordpieces.CHUNK", 7)
     assert rows_of(vocabulary.encode_texts(texts)) == expected
+
+
+def test_a_tokenizer_whose_texts_are_not_cut(vocabulary):
+    content = json.loads(vocabulary.content["tokenizer"])
+    content |= {"normalizer": None, "pre_tokenizer": {"type": "Whitespace"}}
+    other, texts = WordPieces(json.dumps(content)), ["股票大涨", "股 票"] * 99
+    expected = [encoding.ids for encoding in other.tokenizer.encode_batch(texts, add_special_tokens=False)]
+    assert [row[1:-1] for row in rows_of(other.encode_texts(texts))] == expected
+    assert expected != [row[1:-1] for row in rows_of(vocabulary.encode_texts(texts))]
 
 
 def test_a_cut_row_keeps_its_end(vocabulary):
@@ -46,7 +56,7 @@ def test_a_cut_row_keeps_its_end(vocabulary):
 @pytest.mark.parametrize("marks_words", [False, True])
 def test_a_split_text_loses_nothing(vocabulary, marks_words):
     texts = ["股票大涨房产", "股", "股票", "\u200b"]
-    rows, counts = vocabulary.encode_split(texts, 4, marks_words)
+    rows, counts = vocabulary.encode_split(spans_of(texts), 4, marks_words)
     parts = rows_of(Rows(rows.ids >> marks_words, rows.offsets))
     assert counts.tolist() == [3, 1, 1, 0]
     assert [len(part) for part in parts] == [4, 4, 4, 3, 4]
@@ -70,7 +80,7 @@ def test_a_split_text_loses_nothing(vocabulary, marks_words):
 def test_words_end_at_pieces(vocabulary, text, words):
     """Where jieba's words end, whatever the tokenizer adds, removes or joins; a piece "##…" belongs to its word."""
     names = vocabulary.pieces()
-    rows, _ = vocabulary.encode_split(["甲", text, "乙"], 999, True)
+    rows, _ = vocabulary.encode_split(spans_of(["甲", text, "乙"]), 999, True)
     found = "".join(names[i >> 1].removeprefix("##") + "|" * (i & 1) for i in rows_of(rows)[1])
     assert found == f"[CLS]|{words}|[SEP]|"
 
@@ -84,7 +94,7 @@ def test_a_tokenizer_that_cannot_encode_is_a_line():
 
 def test_characters_without_a_piece_get_those_of_known_forms():
     texts = ["房价上涨 A股", "iphone 2009 后台发言"]
-    plain = build_wordpieces(texts, 300)
+    plain = build_wordpieces([spans_of(texts)], 300)
     assert plain.unk in plain.encode_texts(["房價"]).ids
     vocabulary = plain.with_aliases()
     expected = rows_of(plain.encode_texts(texts))
