@@ -25,7 +25,7 @@ CHUNK = 1 << 20  # characters that are encoded together, at most
 SEGMENT = 1 << 16  # characters of a text that are encoded at once
 LONGEST_WORD = 100  # characters: the tokenizer takes longer ones for unknown
 NEWLINE, TAB = 10, 9
-MOST_WORDS = 1 << 20  # that are counted at a time
+MOST_WORDS = 1 << 20  # or stretches of text with words, that are counted at a time
 DEV_SHARE, DEV_ROWS = 0.02, 10_000  # of the rows, for validation, and how many at most
 
 
@@ -202,14 +202,14 @@ def build_wordpieces(texts, size):
     stretches, pieces, counts = Counter(), Counter(), np.zeros(0x110000, np.int64)
     for spans in texts:
         codes, _, found = cutter.cut(spans)
-        codes = np.bincount(codes[codes >= 0])  # words of one character: counted without a loop
-        counts[: len(codes)] += codes
+        own = np.bincount(codes[codes >= 0])  # words of one character: counted without a loop
+        counts[: len(own)] += own
         if max(map(len, found), default=0) > LONGEST_WORD:
             found = [word for stretch in found for word in _words(cutter, stretch)]
         stretches.update(found)
         if len(stretches) > MOST_WORDS:
             least = sorted(stretches.values())[len(stretches) // 2]
-            rare = Counter({stretch: count for stretch, count in stretches.items() if count <= least})
+            rare = {stretch: count for stretch, count in stretches.items() if count <= least}
             _count_characters(_count_words(cutter, rare), pieces)
             for stretch in rare:
                 del stretches[stretch]
