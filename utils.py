@@ -11,7 +11,6 @@ from cli.start import run_script
 
 import dataclasses
 import math
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +21,12 @@ from cli.files import default_dataset
 from cli.installation import version_of
 from engine.batches import Batches
 from text import augmentation, cache, vectors
-from text.aliases import notes_on
+from text.aliases import RARER, aliases_of, count_characters, notes_on
 from text.kind import is_multi_label
 from text.labelled import LabelledFile, read_classes
 from text.rows import Rows, texts_of
 from text.truncation import HEAD, HEAD_TAIL, WINDOWS
-from text.vocabulary import SEGMENTERS, TokenCounter, Vocabulary, choose_segmenter
+from text.vocabulary import SEGMENTERS, Vocabulary, WordCounter, character_vocabulary, choose_segmenter
 from text.wordpieces import WordPieces
 
 LEAST = 32  # tokens that are read of a row
@@ -95,7 +94,7 @@ def _read_train(directory, classes, word, segmenter, max_vocab, known=None, mark
     path = Path(directory) / "data" / "train.txt"
     segmenter = segmenter if word else "char"
     marks_words = known.marks_words if known else marks_words and not word
-    key = {"segmenter": segmenter, "max_vocab": max_vocab}
+    key = {"segmenter": segmenter, "max_vocab": max_vocab, "rarer": RARER}
     key |= {"classes": classes, "version": version_of("rjieba") if word or marks_words else None}
     key |= {"marks_words": True} if marks_words else {}
     key |= {"known": known.digest} if known else {}
@@ -106,21 +105,31 @@ def _read_train(directory, classes, word, segmenter, max_vocab, known=None, mark
         chosen, notes = _choose_segmenter(path, classes, segmenter, multi_label)
         if known and chosen == "space" and _choose_segmenter(path, classes, "auto", multi_label)[0] != "space":
             notes.append("Warning: {path} is not segmented by spaces, but the texts of the checkpoint were")
-        counter, spool = TokenCounter(chosen, marks_words), cache.Spool(draft)
-        change = augmentation.Augmentation(augment)
-        file = LabelledFile(path, classes, lambda texts: counter.prepare(change(texts)), multi_label)
-        labels, offsets = draft.column("labels", _label_dtype(classes, multi_label)), draft.offsets("rows.offsets")
-        for prepared, block_labels in file:
-            rows = counter.add(prepared)
-            spool.append(rows.ids)
-            offsets.append(rows.offsets)
+        change, spool = augmentation.Augmentation(augment), cache.Spool(draft, "texts")
+        file = LabelledFile(path, classes, change, multi_label)
+        labels, counts = draft.column("labels", _label_dtype(classes, multi_label)), np.zeros(0x110000, np.int64)
+        for texts, block_labels in file:
+            count_characters(texts, counts)
+            spool.append(texts)
             labels.append(block_labels.ravel())
-        vocabulary = counter.vocabulary(max_vocab)
-        vocabulary = known.extended(vocabulary) if known else vocabulary
-        ids, table = draft.column("rows.ids", vocabulary.dtype), counter.final_ids(vocabulary)
-        for part in spool:
-            ids.append(table.take(part))
-        notes += file.notes + change.notes + notes_on(counter.replaced)
+        aliases = aliases_of("".join(known.ids) if known else "", counts)
+        if chosen == "char":
+            vocabulary = character_vocabulary(counts, aliases, max_vocab, marks_words)
+            vocabulary = known.extended(vocabulary) if known else vocabulary
+            encoded = map(vocabulary.encode, spool)
+        else:
+            counter, numbered = WordCounter(chosen, aliases), cache.Spool(draft, "words")
+            for texts in spool:
+                numbered.append(counter.add(texts))
+            vocabulary = counter.vocabulary(max_vocab)
+            vocabulary = known.extended(vocabulary) if known else vocabulary
+            table = counter.final_ids(vocabulary)
+            encoded = (Rows(table.take(rows.ids), rows.offsets) for rows in numbered)
+        ids, offsets = draft.column("rows.ids", vocabulary.dtype), draft.offsets("rows.offsets")
+        for rows in encoded:
+            ids.append(rows.ids)
+            offsets.append(rows.offsets)
+        notes += file.notes + change.notes + notes_on(vocabulary.aliases.replaced(counts))
         return {"digest": file.digest.hexdigest(), "notes": notes, "vocabulary": vocabulary.content}
 
     entry = cache.cached(path, key | _kind_key(multi_label), fill)
@@ -139,16 +148,17 @@ def _read_split(directory, name, classes, vocabulary, keep_texts=False, augment=
         labels = draft.column("labels", _label_dtype(classes, multi_label))
         ids, offsets = draft.column("rows.ids", vocabulary.dtype), draft.offsets("rows.offsets")
         codes, ends = (draft.column("texts.ids", np.uint32), draft.offsets("texts.offsets")) if keep_texts else (0, 0)
-        replaced = Counter()
+        counts = np.zeros(0x110000, np.int64)
         for (rows, texts), block_labels in file:
             ids.append(rows.ids)
             offsets.append(rows.offsets)
             labels.append(block_labels.ravel())
-            replaced.update(vocabulary.aliases.replaced(texts) if vocabulary.aliases else {})
+            count_characters(texts, counts)
             if keep_texts:
                 codes.append(texts.ids)
                 ends.append(texts.offsets)
-        return {"digest": file.digest.hexdigest(), "notes": file.notes + change.notes + notes_on(replaced)}
+        replaced = notes_on(vocabulary.aliases.replaced(counts)) if vocabulary.aliases else []
+        return {"digest": file.digest.hexdigest(), "notes": file.notes + change.notes + replaced}
 
     return _split(cache.cached(path, key | _kind_key(multi_label), fill), classes, multi_label, augment)
 

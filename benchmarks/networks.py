@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from torch.profiler import profile
 
@@ -38,8 +39,9 @@ from engine.optimizers import make_optimizers
 from engine.runs import Updates
 from models import NETWORKS, model_module
 from models.base import add_config_flags
-from text.labelled import LabelledFile, read_classes
-from text.vocabulary import TokenCounter
+from text.aliases import aliases_of, count_characters
+from text.labelled import read_classes, split_file
+from text.vocabulary import character_vocabulary
 from train_eval import take_step
 from utils import read_dataset
 
@@ -118,13 +120,12 @@ def reading_rates(path):
     """Rows a second: train.txt read, counted and encoded; a dataset read into a new cache; a dataset out of it."""
 
     def encode(directory):
-        counter = TokenCounter("char")
-        file = LabelledFile(
-            directory / "data" / "train.txt", read_classes(directory / "data" / "class.txt"), counter.prepare
-        )
-        parts = [counter.add(prepared) for prepared, _ in file]
-        ids = counter.final_ids(counter.vocabulary(10000))
-        return sum(len(ids.take(part.ids)) and len(part.lengths) for part in parts)
+        parts, counts = [], np.zeros(0x110000, np.int64)
+        for texts, _ in split_file(directory, "train", read_classes(directory / "data" / "class.txt")):
+            count_characters(texts, counts)
+            parts.append(texts)
+        vocabulary = character_vocabulary(counts, aliases_of("", counts), 10000)
+        return sum(len(vocabulary.encode(part).lengths) for part in parts)
 
     def read(directory):
         dataset = read_dataset(directory)

@@ -4,6 +4,7 @@ import pytest
 from cli.console import UserError
 from conftest import write_dataset
 from models import model_module
+from text.aliases import RARER
 from text.rows import Rows
 from utils import fit_to_rows, read_dataset
 
@@ -83,17 +84,20 @@ def test_batch_size_follows_the_rows(rows, network, bag, capsys):
 
 @pytest.mark.parametrize("marks_words", [False, True])
 def test_what_is_read_as_another_character_is_told(marks_words, tmp_path, capsys):
-    rows = [("房价\u200b上涨", 0)], [("房價上漲", 0), ("房價", 0)], [("房价\u200d上涨", 0), ("上涨", 0)]
+    train = [("房价\u200b上涨", 0), *RARER * [("房价上涨", 0)], ("房價上漲", 0)]
+    rows = train, [("房價上漲", 0), ("房價", 0)], [("房价\u200d上涨", 0), ("上涨", 0)]
     directory = write_dataset(tmp_path / "d", ["财经"], *rows)
     for _ in range(2):  # the second time it is in the cache
         dataset = read_dataset(directory, marks_words=marks_words)
         assert capsys.readouterr().err.splitlines() == [
+            f"{directory / 'data' / 'train.txt'}: 2 rare or unknown characters are read as known forms of them "
+            "(價 as 价, 漲 as 涨)",
             f"{directory / 'data' / 'train.txt'}: 1 invisible characters are not read",
-            f"{directory / 'data' / 'dev.txt'}: 3 characters outside the vocabulary are read as known forms of them "
+            f"{directory / 'data' / 'dev.txt'}: 3 rare or unknown characters are read as known forms of them "
             "(價 as 价, 漲 as 涨)",
             f"{directory / 'data' / 'test.txt'}: 1 invisible characters are not read",
         ]
-        assert dataset.train.rows.ids.tolist() == dataset.dev.rows.ids.tolist()[:4]
+        assert dataset.train.rows.ids.tolist() == len(train) * dataset.dev.rows.ids.tolist()[:4]
     assert dataset.test.texts.ids.tolist() == [ord(c) for c in "房价\u200d上涨上涨"]
 
 

@@ -1,4 +1,4 @@
-"""Aliases: characters that training has not seen are read as known forms of them, and invisible ones are not read.
+"""Aliases: rare and unknown characters are read as known forms of them, and invisible ones are not read.
 
 A known form of a character is one that is equal to it after folding: full-width forms become half-width ones
 (Unicode's NFKC, of single characters), traditional characters simplified ones. So a model of simplified texts reads
@@ -6,8 +6,10 @@ traditional ones, and the other way round.
 """
 
 import functools
+import math
 import re
 import unicodedata
+from collections import Counter
 
 import numpy as np
 
@@ -23,6 +25,7 @@ JOINER = "\u200d"  # of two emoji, which is not shown either
 NOTHING = "\0"  # instead of a character that is not read
 UNREAD = ZERO_WIDTH + JOINER + NOTHING
 HIDDEN = "".join(character + NOTHING for character in UNREAD)  # the aliases that all vocabularies have
+RARER = 20  # a form that is more than so many times rarer than another one is read as it
 SHOWN = 3  # aliases in a message
 HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 UNKNOWN = 0xFFFD  # stands for a text of which nothing would be left
@@ -48,13 +51,35 @@ def forms():
     return found | {form: form for form in found.values()}
 
 
-def aliases_of(known):
-    """The aliases for known characters, the most frequent first, as the string that an `Aliases` takes."""
-    known = dict.fromkeys(known)
+def count_characters(texts, counts):
+    """Adds to counts, (0x110000,), how often texts, a `Rows` of code points, have each code point."""
+    found = np.bincount(texts.ids)
+    counts[: len(found)] += found
+
+
+def most_frequent(counts):
+    """The indices of the counts above 0, the highest count first; among equals the lowest index."""
+    found = np.flatnonzero(counts)
+    return found[np.argsort(-counts[found], kind="stable")]
+
+
+def aliases_of(known, counts=None):
+    """The aliases for a vocabulary, as the string that an `Aliases` takes.
+
+    known: characters that stay as they are, the most frequent first. counts: how often training has each code point,
+    (0x110000,); other characters stay unless another form of them is more than `RARER` times as frequent.
+    """
+    frequency = dict.fromkeys(known, math.inf)
+    for code in [] if counts is None else most_frequent(counts).tolist():
+        frequency.setdefault(chr(code), counts[code])
     best = {}
-    for character in known:
+    for character in frequency:
         best.setdefault(folded(character), character)
-    new = [character + best[form] for character, form in forms().items() if character not in known and form in best]
+    new = [
+        character + best[form]
+        for character, form in forms().items()
+        if form in best and RARER * frequency.get(character, 0) < frequency[best[form]]
+    ]
     return "".join(new) + HIDDEN
 
 
@@ -87,21 +112,22 @@ class Aliases:
         """What is read of texts, a `Rows` of code points."""
         return without(Rows(self.table.take(spans.ids), spans.offsets), ord(NOTHING), UNKNOWN)
 
-    def replaced(self, spans):
-        """How often characters of texts are not read as themselves, a dict by pairs of the character and its form."""
-        read = self.table.take(spans.ids)
-        codes, counts = np.unique(spans.ids[(read != spans.ids) | (read == ord(NOTHING))], return_counts=True)
-        pairs = zip(map(chr, codes.tolist()), map(chr, self.table[codes].tolist()), strict=True)
-        return dict(zip(pairs, counts.tolist(), strict=True))
+    def replaced(self, counts):
+        """How often characters are not read as themselves, a Counter by pairs of the character and its form.
+
+        counts: how often texts have each code point, (0x110000,).
+        """
+        found = [(code, form) for code, form in self.codes.T.tolist() if counts[code]]
+        return Counter({(chr(code), chr(form)): int(counts[code]) for code, form in found})
 
 
 def notes_on(replaced):
-    """Messages for the user about what is `replaced` in a file, a Counter; `{path}` stands for the file's path."""
+    """Messages for the user about what is `replaced` in a file; `{path}` stands for the file's path."""
     unread = sum(count for (_, form), count in replaced.items() if form == NOTHING)
     read, notes = replaced.total() - unread, []
     if read:
         pairs = listing([f"{c} as {form}" for (c, form), _ in replaced.most_common() if form != NOTHING], SHOWN)
-        notes.append(f"{{path}}: {read} characters outside the vocabulary are read as known forms of them ({pairs})")
+        notes.append(f"{{path}}: {read} rare or unknown characters are read as known forms of them ({pairs})")
     if unread:
         notes.append(f"{{path}}: {unread} invisible characters are not read")
     return notes

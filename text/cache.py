@@ -28,7 +28,7 @@ from cli.files import digest_of
 from text.digests import META, SMALL, Digests, is_damaged, verify_later
 from text.files import read_json
 from text.one_builder import one_builder
-from text.rows import Rows
+from text.rows import Rows, ids_dtype, offsets_of
 
 FORMAT = 3  # of an entry
 KEPT = 4  # entries of a split: a run with other flags may follow
@@ -248,18 +248,21 @@ class Offsets:
 
 
 class Spool:
-    """Arrays, each of its own dtype, that are written to a draft's directory one after the other, then read once."""
+    """Blocks of rows, `Rows`, that are written to a file in a draft's directory one after the other, then read once."""
 
-    def __init__(self, draft):
-        self.file, self.parts = draft.file("spool", "w+b"), []
+    def __init__(self, draft, name):
+        self.file, self.parts = draft.file(name, "w+b"), []
 
-    def append(self, array):
-        self.file.write(np.ascontiguousarray(array).data)
-        self.parts.append((array.dtype, len(array)))
+    def append(self, rows):
+        for array in (rows.ids, rows.lengths):
+            small = array.astype(ids_dtype(int(array.max(initial=0)) + 1))
+            self.file.write(small.data)
+            self.parts.append((small.dtype, len(small)))
 
     def __iter__(self):
         self.file.seek(0)
-        for dtype, count in self.parts:
-            yield np.frombuffer(self.file.read(count * dtype.itemsize), dtype)
+        parts = (np.frombuffer(self.file.read(count * dtype.itemsize), dtype) for dtype, count in self.parts)
+        for ids, lengths in zip(parts, parts, strict=True):
+            yield Rows(ids, offsets_of(lengths))
         self.file.close()
         os.unlink(self.file.name)

@@ -5,12 +5,11 @@ import hashlib
 import itertools
 import json
 import re
-from collections import Counter
 
 import numpy as np
 
 from cli.console import UserError
-from text.aliases import HIDDEN, NOTHING, UNKNOWN, Aliases, aliases_of, without
+from text.aliases import NOTHING, UNKNOWN, Aliases, most_frequent, without
 from text.rows import Rows, ids_dtype, marked, rows_of_tokens, spans_of, texts_of
 
 UNK, PAD = "<UNK>", "<PAD>"
@@ -51,74 +50,46 @@ def choose_segmenter(texts):
     return "space" if not chinese or sum(chinese) / len(chinese) <= 3 else "jieba"
 
 
-class TokenCounter:
-    """Counts the tokens of texts, characters or words, and gives each a provisional id, in order of appearance.
+def character_vocabulary(counts, aliases, max_vocab, marks_words=False):
+    """The Vocabulary of the `max_vocab` most frequent characters of texts; among equals by code point.
 
-    marks_words: whether characters are marked where words end, as by a `Vocabulary`.
+    counts: how often the texts have each code point, (0x110000,). aliases, marks_words: as of a `Vocabulary`.
+    """
+    read = np.bincount(Aliases(aliases).table, counts)
+    read[ord(NOTHING)] = 0
+    return Vocabulary(list(map(chr, most_frequent(read)[:max_vocab].tolist())), "char", None, marks_words, aliases)
+
+
+class WordCounter:
+    """Counts the words of texts, and gives each a provisional id, in order of appearance.
+
+    segmenter, aliases: as of a `Vocabulary`.
     """
 
-    def __init__(self, segmenter, marks_words=False):
-        self.segmenter, self.marks_words = segmenter, marks_words
-        self.aliases, self.replaced = Aliases(HIDDEN), Counter()
-        self.ids, self.counts = {}, np.zeros(1 << 16, np.int64)
-        self.table = np.full(0x110000, -1, np.int32)  # the provisional id of each code point, -1 before it appears
+    def __init__(self, segmenter, aliases):
+        self.segmenter, self.aliases = segmenter, Aliases(aliases)
+        self.ids, self.counts = {}, np.zeros(0, np.int64)
 
-    def prepare(self, texts):
-        """What `add` needs of a `Rows` of code points; a thread may do this in advance."""
-        self.replaced.update(self.aliases.replaced(texts))
-        texts = self.aliases.read(texts)
-        if self.segmenter != "char":
-            return [words(text, self.segmenter) for text in texts_of(texts)]
-        return texts, self.table.take(texts.ids), word_ends(texts) if self.marks_words else None
-
-    def add(self, prepared):
-        """Counts a block of texts; returns it as a `Rows` of provisional ids."""
-        if self.segmenter != "char":
-            self._extend(itertools.chain.from_iterable(prepared))
-            rows = rows_of_tokens(prepared, self.ids.__getitem__)
-        else:
-            texts, ids, ends = prepared
-            if ids.min() < 0:  # earlier blocks may have added these characters in the meantime
-                ids = self.table.take(texts.ids)
-                self._extend_characters(texts.ids[ids < 0])
-                ids = self.table.take(texts.ids)
-            rows = Rows(ids, texts.offsets)
-        found = np.bincount(rows.ids)
-        if len(found) > len(self.counts):
-            self.counts = np.append(self.counts, np.zeros(len(found), np.int64))
-        self.counts[: len(found)] += found
-        ids = marked(rows.ids, ends) if self.marks_words else rows.ids
-        return Rows(ids.astype(ids_dtype(len(self.ids) << self.marks_words)), rows.offsets)
-
-    def _extend_characters(self, codes):
-        seen = np.zeros(codes.max(initial=0) + 1, bool)
-        seen[codes] = True
-        new = np.flatnonzero(seen)
-        self.table[new] = np.arange(len(self.ids), len(self.ids) + len(new))
-        self._extend(map(chr, new.tolist()))
-
-    def _extend(self, tokens):
-        for token in tokens:
-            if token not in self.ids:
-                self.ids[token] = len(self.ids)
+    def add(self, texts):
+        """Counts a block of texts, a `Rows` of code points; returns it as a `Rows` of provisional ids."""
+        tokens = [words(text, self.segmenter) for text in texts_of(self.aliases.read(texts))]
+        for word in itertools.chain.from_iterable(tokens):
+            self.ids.setdefault(word, len(self.ids))
+        rows = rows_of_tokens(tokens, self.ids.__getitem__)
+        counts = np.bincount(rows.ids, minlength=len(self.ids))
+        counts[: len(self.counts)] += self.counts
+        self.counts = counts
+        return rows
 
     def vocabulary(self, max_vocab):
-        """The vocabulary of the `max_vocab` most frequent tokens; among equals by code point, words by appearance."""
-        names, counts = list(self.ids), self.counts[: len(self.ids)]
-        rank = np.array(list(map(ord, names)) if self.segmenter == "char" else range(len(names)), np.int64)
-        order = np.lexsort((rank, -counts))[:max_vocab]
-        tokens = [names[i] for i in order]
-        aliases = aliases_of(itertools.chain.from_iterable([*tokens, *names]))  # not of what training has seen
-        return Vocabulary(tokens, self.segmenter, marks_words=self.marks_words, aliases=aliases)
+        """The Vocabulary of the `max_vocab` most frequent words; among equals by appearance."""
+        found = list(self.ids)
+        tokens = [found[i] for i in most_frequent(self.counts)[:max_vocab]]
+        return Vocabulary(tokens, self.segmenter, aliases=self.aliases.pairs)
 
     def final_ids(self, vocabulary):
-        """The vocabulary's id of each provisional id, with and without a mark if there are marks."""
-        if self.segmenter == "char":
-            ids = vocabulary.table[list(map(ord, self.ids))]
-        else:
-            names = texts_of(vocabulary.aliases.read(spans_of(list(self.ids))))  # known ones may be other forms
-            ids = np.fromiter(map(vocabulary.id_of, names), vocabulary.dtype, len(names))
-        return marked(ids.repeat(2), np.tile([0, 1], len(ids))).astype(vocabulary.dtype) if self.marks_words else ids
+        """The vocabulary's id of each provisional id."""
+        return np.fromiter(map(vocabulary.id_of, self.ids), vocabulary.dtype, len(self.ids))
 
 
 class Vocabulary:
@@ -173,13 +144,12 @@ class Vocabulary:
         return hashlib.sha256(json.dumps(self.content).encode()).hexdigest()[:16]
 
     def extended(self, other):
-        """This vocabulary with the tokens of another one that it does not have, and aliases of all its tokens.
+        """This vocabulary with the tokens of another one that it does not have, and with the aliases of that one.
 
         All ids but that of padding stay.
         """
         tokens = [*self.ids, *(token for token in other.ids if token not in self.ids)]
-        aliases = aliases_of(itertools.chain.from_iterable(tokens))
-        return Vocabulary(tokens, self.segmenter, self.unk, self.marks_words, aliases)
+        return Vocabulary(tokens, self.segmenter, self.unk, self.marks_words, other.aliases.pairs)
 
     def id_of(self, token):
         return self.ids.get(token, self.unk)

@@ -6,14 +6,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.console import UserError
-from text.aliases import HIDDEN, NOTHING, UNKNOWN, UNREAD, Aliases, aliases_of, folded, notes_on, without
+from text.aliases import (
+    HIDDEN,
+    NOTHING,
+    RARER,
+    UNKNOWN,
+    UNREAD,
+    Aliases,
+    aliases_of,
+    count_characters,
+    folded,
+    most_frequent,
+    notes_on,
+    without,
+)
 from text.rows import Rows, spans_of, texts_of
 from text.variants import ALL_SIMPLIFIED
 
 
-def pairs_of(known):
-    pairs = aliases_of(known)
+def pairs_of(known, counts=None):
+    pairs = aliases_of(known, None if counts is None else counted(counts))
     return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def counted(content):
+    """Counts of code points, of a text or a dict of characters and their counts."""
+    counts = np.zeros(0x110000, np.int64)
+    for character, count in Counter(content).items():
+        counts[ord(character)] = count
+    return counts
 
 
 def read(aliases, *texts):
@@ -51,6 +72,30 @@ def test_characters_that_are_known_stay():
     assert "愛" not in pairs_of("爱愛後")
 
 
+def test_characters_are_counted():
+    counts = np.zeros(0x110000, np.int64)
+    for texts in (["爱好爱", "A"], [""], ["", "好爱😀"]):
+        count_characters(spans_of(texts), counts)
+    assert counts.tolist() == counted("爱爱爱好好A😀").tolist()
+    assert "".join(map(chr, most_frequent(counts))) == "爱好A😀"
+
+
+@pytest.mark.parametrize(("count", "form"), [(1, "A"), (2, None)])
+def test_a_character_that_is_much_rarer_than_another_form_of_it_is_read_as_that_one(count, form):
+    counts = {"A": 2 * RARER, "后": 9, "後": 9, "Ａ": count}
+    found = pairs_of("", counts)
+    assert found.get("Ａ") == form and found["𝗔"] == "A"
+    assert not found.keys() & {"A", "后", "後"}
+    assert pairs_of("", {"Ａ": 2 * RARER, "A": 1})["A"] == "Ａ"  # whichever form is the rarer one
+
+
+def test_known_characters_stay_however_rare_they_are():
+    found = pairs_of("（A後", {"(": 100, "（": 1, "后": 50, "Ａ": 9, "B": 100, "Ｂ": 1})
+    expected = {"(": "（", "后": "後", "Ａ": "A", "Ｂ": "B"}
+    assert {character: found[character] for character in expected} == expected
+    assert not found.keys() & set("（A後B")
+
+
 def test_invisible_characters_are_not_read():
     aliases = Aliases(aliases_of("爱"))
     assert read(aliases, "\ufeff愛\u200b人", "", *UNREAD, "\u200d\u200b") == [
@@ -75,14 +120,12 @@ def test_without():
 
 
 def test_what_is_read_as_another_character_is_counted_and_reported():
-    aliases, replaced = Aliases(aliases_of("爱B45")), Counter()
-    for texts in (["Ｂ４爱", "愛\u200b"], ["愛", "５"]):
-        replaced.update(aliases.replaced(spans_of(texts)))
-    assert replaced == {("愛", "爱"): 2, ("Ｂ", "B"): 1, ("４", "4"): 1, ("５", "5"): 1, ("\u200b", NOTHING): 1}
+    replaced = Aliases(aliases_of("爱B45")).replaced(counted("Ｂ４爱愛\u200b愛５\0"))
+    once = [("Ｂ", "B"), ("４", "4"), ("５", "5"), ("\u200b", NOTHING), ("\0", NOTHING)]
+    assert replaced == {("愛", "爱"): 2} | dict.fromkeys(once, 1)
     assert notes_on(replaced) == [
-        "{path}: 5 characters outside the vocabulary are read as known forms of them "
-        "(愛 as 爱, ４ as 4, Ｂ as B and 1 more)",
-        "{path}: 1 invisible characters are not read",
+        "{path}: 5 rare or unknown characters are read as known forms of them (愛 as 爱, ４ as 4, ５ as 5 and 1 more)",
+        "{path}: 2 invisible characters are not read",
     ]
     assert notes_on(Counter()) == []
 

@@ -6,26 +6,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.console import UserError
+from text.aliases import RARER, aliases_of, count_characters
 from text.rows import Rows, spans_of, texts_of
-from text.vocabulary import TokenCounter, Vocabulary, choose_segmenter, cut, word_ends, words
+from text.vocabulary import Vocabulary, WordCounter, character_vocabulary, choose_segmenter, cut, word_ends, words
 
 
-def vocabulary_of(texts, segmenter="char", max_vocab=10000):
-    raw = TokenCounter(segmenter)
-    numbers = raw.add(raw.prepare(spans_of(texts)))
-    vocabulary = raw.vocabulary(max_vocab)
-    return vocabulary, Rows(raw.final_ids(vocabulary)[numbers.ids], numbers.offsets)
+def counted(texts, segmenter="char", marks_words=False, max_vocab=10000, known=None):
+    """The vocabulary of these texts, and their ids as training has them. known: a vocabulary that it extends."""
+    spans, counts = spans_of(texts), np.zeros(0x110000, np.int64)
+    count_characters(spans, counts)
+    aliases = aliases_of("".join(known.ids) if known else "", counts)
+    if segmenter == "char":
+        vocabulary = character_vocabulary(counts, aliases, max_vocab, marks_words)
+        vocabulary = known.extended(vocabulary) if known else vocabulary
+        return vocabulary, vocabulary.encode(spans)
+    counter = WordCounter(segmenter, aliases)
+    rows = counter.add(spans)
+    vocabulary = counter.vocabulary(max_vocab)
+    vocabulary = known.extended(vocabulary) if known else vocabulary
+    return vocabulary, Rows(counter.final_ids(vocabulary)[rows.ids], rows.offsets)
 
 
 def test_tokens_stand_by_falling_frequency_then_unknown_then_padding():
-    vocabulary, rows = vocabulary_of(["好好学习", "学好"])
+    vocabulary, rows = counted(["好好学习", "学好"])
     assert vocabulary.tokens == ["好", "学", "习", "<UNK>", "<PAD>"]
     assert rows.ids.tolist() == [0, 0, 1, 2, 1, 0]
     assert rows.offsets.tolist() == [0, 4, 6]
 
 
 def test_max_vocab_keeps_the_most_frequent():
-    vocabulary, rows = vocabulary_of(["甲甲乙", "乙甲丙"], max_vocab=2)
+    vocabulary, rows = counted(["甲甲乙", "乙甲丙"], max_vocab=2)
     assert vocabulary.tokens == ["甲", "乙", "<UNK>", "<PAD>"]
     assert rows.ids.tolist() == [0, 0, 1, 1, 0, vocabulary.unk]
 
@@ -33,7 +43,7 @@ def test_max_vocab_keeps_the_most_frequent():
 @pytest.mark.parametrize("segmenter", ["char", "space", "jieba"])
 def test_new_texts_are_encoded_as_the_training_texts_were(segmenter):
     texts = ["中国 女排 夺冠", "夺冠 之后 🏐 A股"]
-    vocabulary, rows = vocabulary_of(texts, segmenter)
+    vocabulary, rows = counted(texts, segmenter)
     again = vocabulary.encode_texts(texts)
     assert again.ids.tolist() == rows.ids.tolist()
     assert again.offsets.tolist() == rows.offsets.tolist()
@@ -57,10 +67,8 @@ def test_the_words_of_a_text_are_the_text(texts):
 
 def test_characters_are_marked_where_words_end():
     texts = ["中国女排夺冠", "女排 A股", ""]
-    raw = TokenCounter("char", marks_words=True)
-    numbers = raw.add(raw.prepare(spans_of(texts)))
-    vocabulary, (plain, rows) = raw.vocabulary(4), vocabulary_of(texts, max_vocab=4)
-    ids = raw.final_ids(vocabulary)[numbers.ids]
+    vocabulary, (ids, _) = counted(texts, marks_words=True, max_vocab=4)
+    plain, rows = counted(texts, max_vocab=4)
     assert (ids >> 1).tolist() == rows.ids.tolist() and vocabulary.tokens == plain.tokens
     assert (ids & 1).tolist() == [0, 0, 0, 1, 0, 1, 0, 1, 1, 0, 1]
     again = Vocabulary(**vocabulary.content)
@@ -80,21 +88,19 @@ def test_the_segmenter_follows_the_texts():
     assert choose_segmenter(["good hotel", "bad breakfast"]) == "space"
 
 
-@pytest.mark.parametrize("segmenter", ["char", "space"])
-def test_blocks_are_numbered_as_one_text_whatever_was_looked_up_ahead(segmenter):
+def test_blocks_are_numbered_as_one_text():
     texts = ["丙 甲 甲", "乙 丙 丁 乙", "戊 甲"]
-    whole, rows = vocabulary_of(texts, segmenter)
-    raw = TokenCounter(segmenter)
-    looked = [raw.prepare(spans_of([text])) for text in texts]  # before the first one is added
-    parts = [raw.add(part).ids for part in looked]
-    vocabulary = raw.vocabulary(10000)
+    whole, rows = counted(texts, "space")
+    counter = WordCounter("space", "")
+    parts = [counter.add(spans_of([text])).ids for text in texts]
+    vocabulary = counter.vocabulary(10000)
     assert vocabulary.tokens == whole.tokens
-    assert raw.final_ids(vocabulary)[np.concatenate(parts)].tolist() == rows.ids.tolist()
+    assert counter.final_ids(vocabulary)[np.concatenate(parts)].tolist() == rows.ids.tolist()
 
 
 def test_more_tokens_than_two_bytes_number():
     text = "".join(map(chr, range(0x10000, 0x10000 + 70_000))) + "\U00010000"
-    vocabulary, rows = vocabulary_of([text], max_vocab=100_000)
+    vocabulary, rows = counted([text], max_vocab=100_000)
     assert len(vocabulary) == 70_002
     assert rows.ids.tolist() == [*range(70_000), 0]
     assert vocabulary.encode_texts([text]).ids.tolist() == rows.ids.tolist()
@@ -112,9 +118,9 @@ def test_an_unknown_segmenter_is_refused():
 
 @pytest.mark.parametrize("segmenter", ["char", "space"])
 def test_an_extended_vocabulary_keeps_the_ids_and_appends_new_tokens(segmenter):
-    old, _ = vocabulary_of(["好 好 学 <UNK>"] if segmenter == "space" else ["好好学"], segmenter)
-    own, _ = vocabulary_of(["天 学 向 上"], segmenter)
-    new = old.extended(own)
+    texts = ["好 好 学 <UNK>"] if segmenter == "space" else ["好好学"]
+    old, _ = counted(texts, segmenter)
+    new, _ = counted(["天 学 向 上"], segmenter, known=old)
     assert new.ids.items() >= old.ids.items()
     assert (new.unk, new.pad) == (old.unk, len(new) - 1)
     assert sorted(new.ids.values()) == [i for i in range(len(new) - 1) if i != new.unk]
@@ -123,10 +129,10 @@ def test_an_extended_vocabulary_keeps_the_ids_and_appends_new_tokens(segmenter):
     again = Vocabulary(**new.content)
     assert (again.ids, again.unk, again.digest) == (new.ids, new.unk, new.digest)
     assert again.encode_texts(["天学好"]).ids.tolist() == new.encode_texts(["天学好"]).ids.tolist()
-    assert new.extended(old).content == new.content
-    assert old.extended(old).content == old.content
+    assert counted(texts, segmenter, known=new)[0].content == new.content
+    assert counted(texts, segmenter, known=old)[0].content == old.content
     assert "unk" not in old.content
-    third = new.extended(vocabulary_of(["丁"], segmenter)[0])
+    third, _ = counted(["丁"], segmenter, known=new)
     assert third.ids.items() >= new.ids.items() and third.unk == old.unk
 
 
@@ -138,15 +144,8 @@ def test_an_unknown_token_out_of_place_is_refused(unk):
 
 PLAIN = ["北京房价上涨 2009年A股收涨", "后台发言人:爱国,干净 万里 3%"]
 DRESSED = ["北京房價上漲　２００９年Ａ股收漲", "後臺發言人：愛國，乾淨　萬里　３％"]
+MIXED = (RARER + 1) * PLAIN + DRESSED  # with rare forms
 KINDS = [("char", False), ("char", True), ("space", False), ("jieba", False)]
-
-
-def counted(texts, segmenter, marks_words, max_vocab=10000):
-    """The vocabulary of these texts, and their ids as training has them."""
-    counter = TokenCounter(segmenter, marks_words)
-    rows = counter.add(counter.prepare(spans_of(texts)))
-    vocabulary = counter.vocabulary(max_vocab)
-    return vocabulary, Rows(counter.final_ids(vocabulary)[rows.ids], rows.offsets)
 
 
 def encoded(vocabulary, texts):
@@ -163,6 +162,8 @@ def test_texts_in_other_forms_are_encoded_as_the_plain_ones(segmenter, marks_wor
     assert encoded(Vocabulary(**vocabulary.content), DRESSED) == plain
     traditional, _ = counted(DRESSED, segmenter, marks_words)
     assert encoded(traditional, PLAIN) == encoded(traditional, DRESSED)
+    mixed, _ = counted(MIXED, segmenter, marks_words)
+    assert mixed.tokens == vocabulary.tokens and encoded(mixed, DRESSED) == plain
 
 
 @pytest.mark.parametrize(("segmenter", "marks_words"), KINDS)
@@ -182,8 +183,9 @@ def test_aliases_change_no_text_of_known_characters(segmenter, marks_words):
 )
 def test_training_and_prediction_encode_alike(texts, kind):
     texts = [text for text in texts if text.strip()] + ["房价"]
-    for max_vocab in (3, 100):
-        vocabulary, rows = counted(texts, *kind, max_vocab)
+    texts += RARER * texts[:2]
+    for max_vocab, known in itertools.product((3, 100), (None, counted(["漲漲 後Ａ價"], *kind)[0])):
+        vocabulary, rows = counted(texts, *kind, max_vocab, known)
         again = vocabulary.encode_texts(texts)
         assert (again.ids.tolist(), again.offsets.tolist()) == (rows.ids.tolist(), rows.offsets.tolist())
         assert kind[0] != "char" or (rows.lengths > 0).all()
@@ -191,16 +193,8 @@ def test_training_and_prediction_encode_alike(texts, kind):
 
 def test_an_extended_vocabulary_encodes_words_as_in_training():
     known, _ = counted(["爱 好"], "space", False)
-    counter = TokenCounter("space")
-    rows = counter.add(counter.prepare(spans_of(["好 好 愛"])))
-    both = known.extended(counter.vocabulary(1))
-    assert counter.final_ids(both)[rows.ids].tolist() == both.encode_texts(["好 好 愛"]).ids.tolist() == [1, 1, 0]
-
-
-def test_rows_of_one_invisible_character_are_reported():
-    counter = TokenCounter("char")
-    counter.prepare(spans_of(["\u200b", "甲乙", "甲\0乙"]))
-    assert counter.replaced == {("\u200b", "\0"): 1, ("\0", "\0"): 1}
+    both, rows = counted(["好 好 愛"], "space", False, 1, known)
+    assert rows.ids.tolist() == both.encode_texts(["好 好 愛"]).ids.tolist() == [1, 1, 0]
 
 
 @given(st.text(st.sampled_from("房價价漲涨Ａ A，,\u200b\u200d後後学"), max_size=12), st.sampled_from(KINDS))
@@ -214,11 +208,16 @@ def test_a_text_is_encoded_as_its_known_form(text, kind):
 
 def test_an_extended_vocabulary_has_aliases_of_all_its_tokens():
     old, _ = counted(["房价Ａ"], "char", False)
-    new, _ = counted(["上漲"], "char", False)
-    both = old.extended(new)
+    both, _ = counted(["上漲"], "char", False, known=old)
     assert encoded(both, ["房價A上涨"]) == encoded(both, ["房价Ａ上漲"])
     assert both.unk not in encoded(both, ["房價A上涨"])[0]
-    assert Vocabulary(list(old.ids)).extended(new).aliases
+
+
+@pytest.mark.parametrize(("segmenter", "marks_words"), KINDS)
+def test_an_extended_vocabulary_reads_other_forms_as_the_known_ones(segmenter, marks_words):
+    known, _ = counted(PLAIN, segmenter, marks_words)
+    both, _ = counted(DRESSED, segmenter, marks_words, known=known)
+    assert both.tokens == known.tokens and encoded(both, DRESSED) == encoded(known, PLAIN)
 
 
 def test_aliases_that_are_no_pairs_are_refused():
