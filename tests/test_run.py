@@ -13,6 +13,7 @@ import run
 from conftest import ENVIRONMENT, ROOT, assert_mistaken, command, here, inside, sample_rows, script, write_dataset
 from engine.predictor import Predict
 from models import LINEAR, NETWORKS
+from text.aliases import RARER, aliases_of
 
 SMALL = ("--num_epochs", 2, "--embed", 16, "--bigram_vocab", 999, "--device", "cpu")
 
@@ -132,7 +133,7 @@ def interrupt(how, state, *arguments):
         assert errors.endswith("Interrupted: the same command with --resume continues from the last saved state\n")
 
 
-def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path):
+def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "d", ["好", "坏"], [("好天气", 0), ("坏天气", 1)])
     arguments = ("run.py", "--dataset", dataset, *SMALL)
     done = inside(*arguments, "--resume")
@@ -141,6 +142,11 @@ def test_a_finished_run_says_so_and_other_settings_or_data_are_refused(tmp_path)
     finished = inside(*arguments, "--resume")
     assert "This run is finished" in finished.stderr
     assert "Iter" not in finished.stdout
+    with monkeypatch.context() as patch:
+        patch.setattr("utils.aliases_of", lambda known, counts: aliases_of(known, counts) + "很好")
+        patch.setattr("utils.RARER", RARER + 1)  # in the key of the cache
+        refused = inside(*arguments, "--resume", check=False)
+    assert refused.returncode == 2 and re.search(r"vocabulary is '\w+' there, '\w+' here", refused.stderr)
     with open(dataset / "data" / "train.txt", "a", encoding="utf-8") as file:
         file.write("大好天气\t0\n")
     refused = inside(*arguments, "--resume", "--pad_size", 9, check=False)
