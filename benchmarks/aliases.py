@@ -28,7 +28,7 @@ def variants_of(texts):
 
 
 def without_aliases(vocabulary):
-    """The vocabulary as an earlier version made it."""
+    """The vocabulary without aliases, to which the other forms are unknown characters."""
     return type(vocabulary)(**{name: value for name, value in vocabulary.content.items() if name != "aliases"})
 
 

@@ -61,8 +61,8 @@ def offsets_of(lengths):
 class Vocabulary:
     """Turns texts into token ids: one flat array, and the offsets of the texts in it.
 
-    With `marks_words` an id is doubled, and odd where a word ends. Characters that training has not seen are read as
-    known ones, their `aliases`, and those that are not shown are not read.
+    With `marks_words` an id is doubled, and odd where a word ends. Rare and unknown characters are read as known
+    ones, their `aliases`, and those that are not shown are not read.
     """
 
     def __init__(self, content):
