@@ -6,6 +6,7 @@ from conftest import write_dataset
 from models import model_module
 from text.aliases import RARER
 from text.rows import Rows
+from text.vocabulary import Vocabulary
 from utils import fit_to_rows, read_dataset
 
 
@@ -99,6 +100,21 @@ def test_what_is_read_as_another_character_is_told(marks_words, tmp_path, capsys
         ]
         assert dataset.train.rows.ids.tolist() == len(train) * dataset.dev.rows.ids.tolist()[:4]
     assert dataset.test.texts.ids.tolist() == [ord(c) for c in "房价\u200d上涨上涨"]
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "text", "tokens"), [("char", "房價上漲", [*"房价上涨"]), ("space", "房價 上漲", ["房价", "上涨"])]
+)
+def test_another_form_of_a_known_token_is_no_new_token(segmenter, text, tokens, tmp_path):
+    directory = write_dataset(tmp_path / "d", ["财经"], [(text, 0)] * 9)
+    word = {"word": True, "segmenter": segmenter} if segmenter != "char" else {}
+    dataset = read_dataset(directory, known=Vocabulary(tokens, segmenter), **word)
+    assert list(dataset.vocabulary.ids) == tokens
+    assert (
+        dataset.train.rows.ids.tolist()
+        == 9 * [*range(len(tokens))]
+        == dataset.vocabulary.encode_texts([text] * 9).ids.tolist()
+    )
 
 
 def test_a_row_of_nothing_else_is_read_as_unknown(tmp_path):
