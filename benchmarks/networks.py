@@ -32,7 +32,7 @@ import run
 from benchmarks.hardware import operations, product_rate
 from cli.console import Parser, echo
 from cli.device_flags import add_device_flags
-from engine.device import Compute, autocast, keep_memory, pick_device, precision
+from engine.device import Compute, autocast, keep_memory, pick_device, precision, tensor_floats
 from engine.int8 import Int8Products
 from engine.losses import Loss, Tally
 from engine.optimizers import make_optimizers
@@ -198,7 +198,8 @@ def main():
                 tasks["in 8 bits"] = training.predictions(int8=True)
         for task, rows in tasks.items():
             cost = None if task == "in 8 bits" else training.cost(rows)
-            found = rate(rows, device)
+            with tensor_floats(device, compute.amp if task == "train" else "off"):  # as `train_eval.train` does
+                found = rate(rows, device)
             beside = other.get(f"{task}_rows_per_s")
             line += f"  {task} {found:9,.0f} rows/s"
             line += f", {found * cost / fastest:4.0%}" if cost else ""
