@@ -17,7 +17,6 @@ from models.tables import Table, n_grams
 from models.Transformer import Layer
 
 TOKENS, CLASSES = 500, 7
-LSTMS = ("TextRNN", "TextRNN_Att", "TextRCNN")
 
 
 def build(name, num_classes=CLASSES, **settings):
@@ -251,15 +250,6 @@ def test_a_step_on_another_device_never_waits_for_values(name):
         kind(tables, lr=1.0).step()
     assert logits.shape == (8, CLASSES)
     assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_compiles(name):
-    """For a GPU, as a single graph; torch does not trace LSTMs, around which there are several."""
-    model, batch = on_meta(name)
-    torch._dynamo.reset()
-    compiled = torch.compile(model, backend="eager", fullgraph=name not in LSTMS, dynamic=True)
-    assert compiled(batch).shape == (8, CLASSES)
 
 
 def test_a_model_has_at_most_so_many_weights():
