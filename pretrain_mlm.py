@@ -22,7 +22,7 @@ from transformers import AutoModel
 from cli.console import Parser, UserError, duration, echo, number, reason, say
 from cli.files import move
 from engine.device import Compute, describe_device
-from engine.masking import MaskedBatches
+from engine.masking import FORMAT, MaskedBatches
 from engine.optimizers import warmup_and_decay
 from engine.runs import Output, Run, Updates, add_training_flags, training
 from models import encoder_files
@@ -153,10 +153,11 @@ def main():
         echo(f"Time usage: {duration(time.monotonic() - start)}")
         say(f"Device: {describe_device(compute.device)}")
         optimizers = make_optimizers(model.to(compute.device), config)
+        masks = {} if config.masking == TOKEN else {"masks": FORMAT}
         init = args.init and encoder_files.digest_of_weights(encoder_files.weights_file(args.init))
         run = Run.of(
             args,
-            {"encoder": encoder, "tokenizer": vocabulary.digest, "corpus": corpus.digest, "init": init},
+            {"encoder": encoder, "tokenizer": vocabulary.digest, "corpus": corpus.digest, "init": init} | masks,
             config=config,
             model=model,
             train=train_split,

@@ -147,7 +147,7 @@ def main():
             optimizers = make_optimizers(model, config.learning_rate)
             updates = Updates(optimizers, warmup_and_decay(0.0), accumulate=args.accumulate)
         fingerprint = {name: getattr(args, name) for name in ("word", "segmenter", "max_vocab")} | {"vectors": digest}
-        fingerprint |= of_start
+        fingerprint |= {"vocabulary": vocabulary.digest} | of_start  # another version may make another vocabulary
         classifier = Classifier(args.model, config, dataset.classes, vocabulary, None, model)
         run = run_of_classifier(args, compute, classifier, dataset, hierarchy, updates, fingerprint)
         train_and_test(targets.apply(run, vocabulary) if targets else run, dataset, train if updates else fit)

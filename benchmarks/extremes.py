@@ -25,7 +25,7 @@ from cli.console import Parser, echo
 from cli.device_flags import add_device_flags
 from cli.files import peak_memory
 from engine import fitting
-from engine.device import Compute, keep_memory
+from engine.device import Compute, keep_memory, tensor_floats
 from models import LINEAR, NETWORKS
 
 SECONDS, STEPS = 3.0, 30  # of training that is measured, after a first step: the shorter of the two
@@ -78,12 +78,14 @@ def measure(directory, name, options, device, amp):
         return {"start": first, "step": step, "epoch": step, "memory": peak_memory()}
     training = Training(name, directory, compute, options)
     first, steps = time.perf_counter() - start, -(-len(training.batches.lengths) // training.config.batch_size)
-    run, done, begin = training.steps(), 0, time.perf_counter()
-    next(run)
-    step, begin = time.perf_counter() - begin, time.perf_counter()
-    while step < SECONDS and done < STEPS and time.perf_counter() - begin < SECONDS:
+    run, done = training.steps(), 0
+    with tensor_floats(compute.device, compute.amp):
+        begin = time.perf_counter()
         next(run)
-        done += 1
+        step, begin = time.perf_counter() - begin, time.perf_counter()
+        while step < SECONDS and done < STEPS and time.perf_counter() - begin < SECONDS:
+            next(run)
+            done += 1
     step = (time.perf_counter() - begin) / done if done else step
     return {"start": first, "step": step, "epoch": step * steps, "memory": peak_memory()}
 

@@ -150,12 +150,13 @@ def other_rates(program, path, name):
 
 
 def show_profile(training):
-    steps = training.steps()
-    for _ in range(10):
-        next(steps)
-    with profile() as found:
-        for _ in range(20):
+    steps, compute = training.steps(), training.run.compute
+    with tensor_floats(compute.device, compute.amp):
+        for _ in range(10):
             next(steps)
+        with profile() as found:
+            for _ in range(20):
+                next(steps)
     operators = sorted(found.key_averages(), key=lambda operator: -operator.self_cpu_time_total)
     total = sum(operator.self_cpu_time_total for operator in operators)
     echo(f"  {total / 20e3:.1f} ms a step under the profiler, of which")

@@ -22,9 +22,10 @@ from engine.batches import Batches
 from models.mlm import NGRAM, TOKEN
 from text.truncation import Truncation
 
+FORMAT = 2  # of the masks: it is raised when the same seed gives others
 MASKED, SWAPPED = 0.8, 0.9  # of the chosen tokens 80 % are masked, 10 % swapped, and 10 % stay
 LONGER = (0.4, 0.7, 0.9)  # the probabilities of an n-gram of at most 1, 2 and 3 words
-CHOICE, FATE, SWAP, LAST, LENGTH, TURN = range(6)  # purposes of random numbers
+CHOICE, FATE, SWAP, ROUNDING, LENGTH, TURN = range(6)  # purposes of random numbers
 
 
 class MaskedBatches(Batches):
@@ -85,7 +86,7 @@ class MaskedBatches(Batches):
             drawn = np.take_along_axis(drawn, self.n_grams(words), axis=1)
         drawn[np.arange(words.shape[1]) >= counts] = 2.0
         ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1)  # of the words, n-gram by n-gram, in random order
-        budget = np.maximum(share * counts + self.draw(positions[:, :1], LAST), 1)
+        budget = np.maximum(share * counts + self.draw(positions[:, :1], ROUNDING), 1)
         return solid & (np.take_along_axis(ranks, places, axis=1) + 1 <= budget)
 
     def n_grams(self, words):

@@ -66,7 +66,7 @@ class State:
         if differences:
             raise UserError(
                 f"{self.path} is of a run with other flags or data: {'; '.join(differences)}. "
-                "Use those, or start again without --resume"
+                "Use those, or start again without --resume or without that file"
             )
         try:
             if "weights" in content:

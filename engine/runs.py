@@ -128,7 +128,6 @@ def run_of_classifier(args, compute, classifier, dataset, hierarchy, updates, fi
     """The Run of a script that trains a `checkpoint.Classifier`. fingerprint: what else decides the weights."""
     flags = {"class_weight": args.class_weight, "label_smoothing": args.label_smoothing}
     digests = {f"{split}.txt": getattr(dataset, split).digest for split in ("train", "dev", "test")}
-    digests["vocabulary"] = dataset.vocabulary.digest  # another version may make another one
     flags |= {"store": args.store} if args.store else {}
     flags |= {"augment": args.augment} if args.augment else {}
     flags |= {} if args.hierarchy is None else {"hierarchy": args.hierarchy}

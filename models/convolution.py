@@ -28,7 +28,7 @@ class Convolution(nn.Linear):
 
     def largest(self, x, mask):
         """The largest value of each filter over a row's own tokens, (B, T, E) -> (B, filters); mask: (B, T)."""
-        if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if x.device.type == "cpu" and torch.is_grad_enabled():
             return Largest.apply(to_autocast_dtype(x), self.weight, self.bias, mask, self.before, self.after)
         return max_over_tokens(self(x), mask)
 
@@ -51,44 +51,39 @@ class Largest(torch.autograd.Function):
     """`Convolution.largest` on a CPU.
 
     Of a row's T windows only the largest one of each filter has a gradient, which is 0 if ReLU or dropout follow and
-    remove it. So the backward pass adds up vectors, one for each gradient and token of its window, in a tenth of the
-    time of the two matrix products that torch computes.
+    remove it. So the backward pass adds up vectors, in a third of the time of torch's matrix products for rows of 20
+    tokens.
     """
 
     @staticmethod
     def forward(ctx, x, weight, bias, mask, before, after):
-        found = convolution(x, weight, bias, before, after)
-        found, places = (found + additive_mask(mask, found.dtype)).max(dim=1)
-        ctx.save_for_backward(x, weight, places)
+        inputs = windows(x, before, after)
+        values = F.linear(inputs, weight, bias)
+        values, places = (values + additive_mask(mask, values.dtype)).max(dim=1)
+        ctx.save_for_backward(inputs, weight, places)
         ctx.around = before, after
-        return found
+        return values
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight, places = ctx.saved_tensors
-        B, T, E = x.shape
+        inputs, weight, places = ctx.saved_tensors
         before, after = ctx.around
-        size, filters = before + 1 + after, len(weight)
+        B, T = inputs.shape[:2]
+        size = before + 1 + after
         by_filter = grad.t().flatten()
-        found = by_filter.nonzero()[:, 0]  # index_select takes half the time of an index of two dimensions
-        of, rows, values = found // B, found % B, by_filter.index_select(0, found)  # filter, row and value of gradients
-        places = places.t().flatten().index_select(0, found)
+        chosen = by_filter.nonzero()[:, 0]  # index_select takes half the time of an index of two dimensions
+        filters, rows, values = chosen // B, chosen % B, by_filter.index_select(0, chosen)
+        tokens = rows * T + places.t().flatten().index_select(0, chosen)  # of the windows, among those of all rows
+        of_weight = sum_of(inputs.flatten(0, 1), tokens, bags_of(filters, len(weight)), values)
 
-        padded = F.pad(x, (0, 0, before, after))
-        tokens = rows * padded.shape[1] + places  # the first one of each window
-        steps = torch.arange(size)[:, None]
-        bags = (bags_of(of, filters) + len(of) * steps).flatten()
-        sums = sum_of(padded.view(-1, E), (tokens + steps).flatten(), bags, values.repeat(size))  # (size * filters, E)
-        of_weight = sums.view(size, filters, E).transpose(0, 1).reshape(weight.shape)
-
-        windows_of = rows * T + places
-        order = torch.from_numpy(np.argsort(windows_of.numpy().astype(np.min_scalar_type(B * T)), kind="stable"))
-        of, values = of.index_select(0, order), values.index_select(0, order)
-        sums = sum_of(weight.to(x.dtype), of, bags_of(windows_of, B * T), values).view(B, T, size, E)
-        of_x = torch.zeros_like(padded)
+        order = torch.from_numpy(np.argsort(tokens.numpy().astype(np.min_scalar_type(B * T)), kind="stable"))
+        filters, values = filters.index_select(0, order), values.index_select(0, order)
+        of_windows = sum_of(weight.to(inputs.dtype), filters, bags_of(tokens, B * T), values).view(B, T, size, -1)
+        of_x = of_windows.new_zeros(B, before + T + after, of_windows.shape[3])
         for i in range(size):
-            of_x[:, i : i + T] += sums[:, :, i]
-        return of_x[:, before : before + T], of_weight.to(weight.dtype), grad.sum(dim=0).to(weight.dtype), *[None] * 3
+            of_x[:, i : i + T] += of_windows[:, :, i]
+        of_bias = grad.sum(dim=0).to(weight.dtype)
+        return of_x[:, before : before + T], of_weight.to(weight.dtype), of_bias, None, None, None
 
 
 def bags_of(ids, count):

@@ -20,7 +20,7 @@ class Config(encoder.TrainingConfig):
         32, "tokens of a row, including [CLS] and [SEP]; longer texts are split", low=3, high=1_000_000
     )
     dropout: float = base.flag(0.1, "dropout in the encoder", low=0, high=0.95)
-    mask_share: float = base.flag(0.15, "share of the tokens to mask", low=0, high=0.9, open_low=True)
+    mask_share: float = base.flag(0.15, "share of the tokens, or of the words, to mask", low=0, high=0.9, open_low=True)
     masking: str = base.flag(WORD, "what is masked together: one token, a word, or 1 to 4 words", choices=MASKINGS)
 
 

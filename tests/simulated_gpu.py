@@ -7,6 +7,7 @@ their speed are those of the CPU.
 
 import contextlib
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ aten, Tensor = torch.ops.aten, torch.Tensor
 COPIES = {aten.copy_, aten._to_copy}
 INDEXED = {aten.index, aten.index_put, aten.index_put_}  # their indices may be on the CPU
 WAITS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten._unique2, aten.bincount, aten.equal}
+WAITS |= {aten.unique_dim, aten.unique_consecutive}
 # what autocast computes in float32 on CUDA, but not on the CPU
 IN_FLOAT32 = {Tensor.exp, Tensor.log, Tensor.pow, Tensor.softmax, Tensor.log_softmax, Tensor.sum, Tensor.cumsum}
 IN_FLOAT32 |= {torch.softmax, torch.log_softmax, torch.sum, F.softmax, F.log_softmax, F.layer_norm, F.cross_entropy}
@@ -91,10 +93,17 @@ def on_gpu(content):
 def wait(what):
     """Records the function of this project in which the host waits for the device."""
     frame = sys._getframe()
-    while frame and (not frame.f_code.co_filename.startswith(str(ROOT)) or "/tests/" in frame.f_code.co_filename):
+    while frame and not is_ours(Path(frame.f_code.co_filename)):
         frame = frame.f_back
     if frame:
-        WAITED.append(f"{frame.f_code.co_filename[len(str(ROOT)) + 1 :]}: {frame.f_code.co_name}: {what}")
+        path = Path(frame.f_code.co_filename).relative_to(ROOT)
+        WAITED.append(f"{path.as_posix()}: {frame.f_code.co_name}: {what}")
+
+
+def is_ours(path):
+    """Whether a file is of this project, without its tests and packages that are installed in its directory."""
+    parts = path.relative_to(ROOT).parts if path.is_relative_to(ROOT) else ("tests",)
+    return parts[0] != "tests" and "site-packages" not in parts
 
 
 class Calls(TorchFunctionMode):

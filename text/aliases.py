@@ -126,11 +126,16 @@ def notes_on(replaced):
     unread = sum(count for (_, form), count in replaced.items() if form == NOTHING)
     read, notes = replaced.total() - unread, []
     if read:
-        pairs = listing([f"{c} as {form}" for (c, form), _ in replaced.most_common() if form != NOTHING], SHOWN)
+        found = [pair for pair, _ in replaced.most_common() if pair[1] != NOTHING]
+        pairs = listing([" as ".join(map(_shown, pair)) for pair in found], SHOWN)
         notes.append(f"{{path}}: {read} rare or unknown characters are read as known forms of them ({pairs})")
     if unread:
         notes.append(f"{{path}}: {unread} invisible characters are not read")
     return notes
+
+
+def _shown(character):
+    return repr(character) if character.isspace() else character
 
 
 def without(rows, dropped, instead):

@@ -66,7 +66,7 @@ def cached(path, key, fill, dataset=None, stem=None):
         known = any(entry for folder in folders for entry in folder.glob(f"{stem}-*/{META}"))
         return _find(folders, name(digest())) if known else None
 
-    with one_builder(path, folders, stem, name(None), find) as entry:
+    with one_builder(path, folders, stem, name(str(path.absolute())), find) as entry:
         entry = entry or _build(path, folders, stem, name, fill)
     if entry.unverified:
         verify_later(entry.directory, path.name, entry.unverified)

@@ -21,7 +21,7 @@ from text.stretches import Cutter
 from text.wordpiece_files import from_pieces
 from text.wordpieces import SPECIAL, WordPieces
 
-CHUNK = 1 << 20  # characters that are encoded together, at most
+CHUNK = 1 << 20  # characters that are encoded together, about, at most
 SEGMENT = 1 << 16  # characters of a text that are encoded at once
 LONGEST_WORD = 100  # characters: the tokenizer takes longer ones for unknown
 NEWLINE, TAB = 10, 9
@@ -148,7 +148,7 @@ def _encode(paths, vocabulary, limit, marks_words, draft):
 
 
 class _Chunks:
-    """The texts of a corpus up to their first tab, about `CHUNK` characters at a time.
+    """The texts of a corpus up to their first tab, a block of a file at a time.
 
     An item has segments of texts, a `Rows` of code points, and whether each is the first one of its text, (segments,).
     `blank` counts the lines without a text.

@@ -17,7 +17,7 @@ from cli.console import UserError, in_range, range_text, say
 from cli.installation import REQUIREMENTS, problem, version_of
 from text.rows import hashes_of
 
-FORMAT = 2  # of the changes: it is raised when the same seed gives others
+FORMAT = 3  # of the changes: it is raised when the same seed gives others
 STRENGTHS = (0.1, 0.2, 0.4)  # the usual ones
 LOOK_ALIKES = Path(__file__).with_name("look_alikes.txt")
 HOMOPHONES = 5  # the most frequent characters of a reading that are taken for each other
@@ -141,8 +141,8 @@ PERTURBATIONS = {
     "zero_width": Perturbation("inserted zero-width characters", zero_width),
     "letters_digits": Perturbation("other letters and digits", letters_digits),
 }
-OF_TRAINING = tuple(  # those that work on every installation, without characters that are not read
-    name for name, found in PERTURBATIONS.items() if not found.package and name != "zero_width"
+OF_TRAINING = tuple(  # those that work on every installation and are not undone when texts are read
+    name for name, found in PERTURBATIONS.items() if not found.package and name not in ("full_width", "zero_width")
 )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from text.rows import gather, offsets_of, text_of
 
-LOOSE, EMPTY, UNSEEN = -1, -2, -3  # in place of a character's token: part of a stretch, no token, not known yet
-REMEMBERED = 1 << 20  # characters of stretches whose pieces are remembered
+LOOSE, EMPTY, UNSEEN = -1, -2, -3  # in place of a character's value: part of a stretch, no token, not known yet
+REMEMBERED = 1 << 18  # characters of stretches whose pieces are remembered
 
 
 def can_cut(tokenizer):
@@ -26,14 +26,15 @@ def can_cut(tokenizer):
 
 
 class Cutter:
-    """Cuts texts into characters that are tokens by themselves and the stretches between them.
+    """Cuts texts into characters that are apart from those beside them, each with a value, and the stretches between.
 
-    tokenizer: one for which `can_cut` is true. tokens_of: gives each of a list of characters its tokens, a list of int.
+    tokenizer: one for which `can_cut` is true. values_of: returns a list of int, such as ids of pieces, for each
+    character of a list; one without any is `EMPTY`, one with several is left in its stretch.
     """
 
-    def __init__(self, tokenizer, tokens_of):
+    def __init__(self, tokenizer, values_of):
         self.normalizer, self.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
-        self.tokens_of, self.tokens = tokens_of, np.full(0x110000, UNSEEN, np.int32)
+        self.values_of, self.values = values_of, np.full(0x110000, UNSEEN, np.int32)
 
     def words(self, text):
         """The words of a text, normalized."""
@@ -42,14 +43,14 @@ class Cutter:
     def cut(self, spans):
         """Cuts texts, a `Rows` of code points.
 
-        Returns each character's token, `EMPTY` or `LOOSE`, (characters,); the index of the first character of each
+        Returns each character's value, `EMPTY` or `LOOSE`, (characters,); the index of the first character of each
         stretch, (stretches,); and the stretches, a list.
         """
         codes = spans.ids
-        tokens = self.tokens.take(codes)
+        tokens = self.values.take(codes)
         if tokens.min(initial=0) == UNSEEN:
             self._learn(np.unique(codes[tokens == UNSEEN]))
-            tokens = self.tokens.take(codes)
+            tokens = self.values.take(codes)
         loose, begins = tokens == LOOSE, np.zeros(len(codes) + 1, bool)
         begins[spans.offsets] = True
         joined = loose[1:] & loose[:-1] & ~begins[1:-1]  # to the character before
@@ -60,16 +61,16 @@ class Cutter:
 
     def _learn(self, codes):
         characters = [character for character in map(chr, codes.tolist()) if self._is_apart(character)]
-        found = dict(zip(characters, self.tokens_of(characters), strict=True))
+        found = dict(zip(characters, self.values_of(characters), strict=True))
         own = [found.get(chr(code), (LOOSE,)) for code in codes.tolist()]
-        self.tokens[codes] = [LOOSE if len(tokens) > 1 else (*tokens, EMPTY)[0] for tokens in own]
+        self.values[codes] = [LOOSE if len(tokens) > 1 else (*tokens, EMPTY)[0] for tokens in own]
 
     def _is_apart(self, character):
         words = self.words(f"a{character}a")
         return len(words) > 1 and words[0] == words[-1] == "a"
 
 
-class Known(NamedTuple):
+class Remembered(NamedTuple):
     """The pieces of the stretches that are remembered."""
 
     ids: np.ndarray  # (pieces,)
@@ -90,7 +91,7 @@ class Pieces:
 
     def _forget(self):
         self.numbers, self.size = {}, 0  # of the stretches, by text; and of their characters
-        self.known = Known(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
+        self.known = Remembered(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(1, np.int64))
 
     def of(self, spans):
         """The pieces of texts, a `Rows` of code points.
@@ -110,7 +111,7 @@ class Pieces:
         return ids, np.diff(offsets_of(counts)[spans.offsets]), places
 
     def _look_up(self, stretches):
-        """The number of each stretch, (stretches,), and the `Known` in which it has this number."""
+        """The number of each stretch, (stretches,), and the `Remembered` in which it has this number."""
         with self.lock:
             if self.size > REMEMBERED:
                 self._forget()
@@ -121,7 +122,7 @@ class Pieces:
                 self.size += sum(map(len, new))
                 offsets = self.known.offsets[-1] + offsets_of(lengths)
                 parts = zip(self.known, (ids, places, offsets[1:]), strict=True)
-                self.known = Known(*map(np.concatenate, parts))
+                self.known = Remembered(*map(np.concatenate, parts))
             return np.fromiter(map(self.numbers.__getitem__, stretches), np.int64, len(stretches)), self.known
 
 

@@ -92,7 +92,7 @@ class WordPieces:
 
     @functools.cached_property
     def _cut_pieces(self):
-        """The same for texts that are cut; None if those of this tokenizer cannot be."""
+        """The `Pieces` of this tokenizer; None if it is not of BERT's kind."""
         return Pieces(self.tokenizer, self._encodings) if can_cut(self.tokenizer) else None
 
     def _encodings(self, texts):

@@ -26,7 +26,8 @@ from simulated_gpu import CUDA, WAITED, OnGPU, on_gpu, plain, simulated_gpu
 from train_eval import take_step
 
 TOKENS, CLASSES = 300, 3
-LSTMS = ("TextRNN", "TextRNN_Att", "TextRCNN")
+LSTMS = ("TextRNN", "TextRNN_Att", "TextRCNN", "bert_RNN")
+SEVERAL_GRAPHS = (*LSTMS, "bert_LayerAtt")
 LENGTHS = (5, 17, 30, 3, 9, 9, 24, 3)
 SMALL = {"embed": 40, "num_filters": 16, "hidden_size": 16, "rnn_hidden": 16, "dim_model": 40, "hidden": 64}
 SMALL |= {"n_gram_vocab": 1009, "bigram_vocab": 1009}
@@ -188,15 +189,21 @@ def test_a_training_on_a_gpu_resumes_with_the_same_weights(tiny, tmp_path, monke
         found = inside("run.py", *arguments, "--output", tmp_path / "two", "--resume").stdout
     lines = [[line for line in text.splitlines() if line.startswith("Test")] for text in (expected, found)]
     assert lines[0] == lines[1] != []
+    paths = (tmp_path / name / "saved_dict" / "TextCNN.ckpt" for name in ("one", "two"))
+    one, two = (torch.load(path, weights_only=True)["weights"] for path in paths)
+    assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "bert", "bert_DPCNN"])
+@pytest.mark.parametrize("name", [*NETWORKS, "bert", "bert_CNN", "bert_DPCNN", "bert_LayerAtt", "bert_RNN"])
 def test_a_model_compiles_once_for_batches_of_all_lengths(name, encoder):
-    """As a single graph. Torch does not trace LSTMs: there are several, of which one is for a single number of rows."""
+    """As a single graph. Torch does not trace LSTMs: there are several, of which one is for a single number of rows.
+
+    Nor does it trace how transformers returns the states of all layers.
+    """
     model = build(name, encoder, evidence=4 if name == "TextCNN" else 0)[0].train().to("meta")
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("eager")
-    compiled = torch.compile(model, backend=counter, fullgraph=name not in LSTMS, dynamic=True)
+    compiled = torch.compile(model, backend=counter, fullgraph=name not in SEVERAL_GRAPHS, dynamic=True)
     graphs = []
     for rows, length in ((16, 12), (16, 17), (9, 30)):
         with torch.device("meta"):

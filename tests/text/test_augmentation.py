@@ -40,7 +40,7 @@ def test_without_a_share_nothing_happens():
 
 def test_what_it_does_needs_no_optional_package():
     assert not any(PERTURBATIONS[name].package for name in OF_TRAINING)
-    assert len(OF_TRAINING) == 8
+    assert len(OF_TRAINING) == 7
 
 
 def test_a_text_that_one_perturbation_cannot_change_is_changed_by_another():
