@@ -3,13 +3,13 @@
 Legend: B rows, T tokens, E features of a token.
 """
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from models.layers import additive_mask, max_over_tokens, to_autocast_dtype
+from models.tables import sums_by_group
 
 
 class Convolution(nn.Linear):
@@ -70,28 +70,14 @@ class Largest(torch.autograd.Function):
         before, after = ctx.around
         B, T = inputs.shape[:2]
         size = before + 1 + after
-        by_filter = grad.t().flatten()
-        chosen = by_filter.nonzero()[:, 0]  # index_select takes half the time of an index of two dimensions
-        filters, rows, values = chosen // B, chosen % B, by_filter.index_select(0, chosen)
-        tokens = rows * T + places.t().flatten().index_select(0, chosen)  # of the windows, among those of all rows
-        of_weight = sum_of(inputs.flatten(0, 1), tokens, bags_of(filters, len(weight)), values)
-
-        order = torch.from_numpy(np.argsort(tokens.numpy().astype(np.min_scalar_type(B * T)), kind="stable"))
-        filters, values = filters.index_select(0, order), values.index_select(0, order)
-        of_windows = sum_of(weight.to(inputs.dtype), filters, bags_of(tokens, B * T), values).view(B, T, size, -1)
+        chosen = grad.flatten().nonzero()[:, 0]  # index_select takes half the time of an index of two dimensions
+        rows, filters = chosen // len(weight), chosen % len(weight)
+        tokens = rows * T + places.flatten().index_select(0, chosen)  # of the windows, among those of all rows
+        values = grad.flatten().index_select(0, chosen)
+        of_weight = sums_by_group(inputs.flatten(0, 1), tokens, filters.numpy(), len(weight), values)
+        of_windows = sums_by_group(weight.to(inputs.dtype), filters, tokens.numpy(), B * T, values).view(B, T, size, -1)
         of_x = of_windows.new_zeros(B, before + T + after, of_windows.shape[3])
         for i in range(size):
             of_x[:, i : i + T] += of_windows[:, :, i]
         of_bias = grad.sum(dim=0).to(weight.dtype)
         return of_x[:, before : before + T], of_weight.to(weight.dtype), of_bias, None, None, None
-
-
-def bags_of(ids, count):
-    """Where each id begins in a sorted array of these ids, (count,)."""
-    counts = torch.bincount(ids, minlength=count)
-    return counts.cumsum(dim=0) - counts
-
-
-def sum_of(table, ids, bags, factors):
-    """The sums of the rows of a table with these ids, each times its factor, one for each of the bags of ids."""
-    return F.embedding_bag(ids, table, bags, mode="sum", per_sample_weights=factors)

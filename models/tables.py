@@ -58,16 +58,26 @@ class SumOfRows(torch.autograd.Function):
     def backward(ctx, grad):
         (ids,) = ctx.saved_tensors
         rows, index = distinct(ids.flatten().numpy(), ctx.shape[0])
-        order = np.argsort(index.astype(np.min_scalar_type(len(rows))), kind="stable")  # 16 bits: a radix sort
-        starts = np.concatenate(([0], np.cumsum(np.bincount(index))[:-1]))
-        bags = torch.from_numpy(np.arange(len(ids)).repeat(ids.shape[1])[order])
-        values = F.embedding_bag(bags, grad, torch.from_numpy(starts), mode="sum")
+        bags = torch.arange(len(ids)).repeat_interleave(ids.shape[1])
+        values = sums_by_group(grad, bags, index, len(rows))
         values[torch.from_numpy(rows == ctx.padding)] = 0
         return (
             torch.sparse_coo_tensor(torch.from_numpy(rows)[None], values, ctx.shape, check_invariants=False),
             None,
             None,
         )
+
+
+def sums_by_group(table, ids, groups, count, factors=None):
+    """The sum of the rows of a table, (N, E), with the ids of each group, (count, E), each times its factor.
+
+    ids, factors: (M,) tensors. groups: (M,), the group of each id, an array of numbers below `count`.
+    """
+    order = torch.from_numpy(np.argsort(groups.astype(np.min_scalar_type(count)), kind="stable"))  # 16 bits: radix sort
+    sizes = np.bincount(groups, minlength=count)
+    starts = torch.from_numpy(np.cumsum(sizes) - sizes)
+    factors = None if factors is None else factors.index_select(0, order)
+    return F.embedding_bag(ids.index_select(0, order), table, starts, mode="sum", per_sample_weights=factors)
 
 
 def distinct(ids, size):

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from conftest import ENVIRONMENT, ROOT, sample_rows, write_dataset
-from models import LINEAR
+from models import LINEAR, NETWORKS
 
 pytestmark = pytest.mark.timeout(300)  # the commands run in a fixture of the first test
 READMES = [ROOT / "README.md", ROOT / "README.en.md"]
@@ -190,3 +190,9 @@ def test_the_readmes_show_what_the_first_command_prints(done):
 def test_each_reason_not_to_run_a_command_is_needed():
     assert [pattern for pattern in NOT_RUN if not any(re.search(pattern, step) for step in STEPS)] == []
     assert len(RUN) > 15
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
+def test_the_readmes_name_every_script_and_network(path):
+    text = path.read_text(encoding="utf-8")
+    assert all(name in text for name in ("run.py", "predict.py", "utils.py", *NETWORKS))

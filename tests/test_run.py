@@ -259,12 +259,6 @@ def test_help_shows_the_models_own_defaults():
     assert "--filter_sizes" not in text
 
 
-def test_the_readmes_name_every_script():
-    for readme in ("README.md", "README.en.md"):
-        text = (ROOT / readme).read_text(encoding="utf-8")
-        assert all(name in text for name in ("run.py", "predict.py", "utils.py", *NETWORKS))
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
